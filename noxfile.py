@@ -1,0 +1,128 @@
+# /// script
+# dependencies = ["nox>=2026.4.10"]
+# ///
+"""roofgate: build attention kernels, measure them, explain the time, report, and gate.
+
+Plain ``nox`` runs the main job: build, bench, profile, report, gate. Open out/site/index.html afterwards.
+Options go behind ``--`` to the sessions that take them:
+
+    nox -s bench -- --suite smoke     a benchmark run of under a minute
+    nox -s tests -- tests/perf        one folder of tests
+    nox --no-venv                     use the packages of the Python that runs nox
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.4.10"
+nox.options.sessions = ["build", "bench", "profile", "report", "gate"]
+nox.options.error_on_external_run = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+ENVIRONMENT = Path(".nox/roofgate")
+# A fixed hash seed keeps the order of sets, and so of whatever a dependency derives from one, equal between runs.
+VARIABLES = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}  # unbuffered: progress appears as it happens
+
+
+def _wants_no_venv() -> bool:
+    """Whether nox was called with --no-venv.
+
+    nox makes one environment per session and cannot share one, which would install torch nine times. So the sessions
+    declare no environment and share one of ours; what they then cannot see is nox's own option.
+    """
+    return not {"--no-venv", "--force-venv-backend=none"}.isdisjoint(sys.argv[1:])
+
+
+def _python(session: nox.Session) -> str:
+    """The Python that has everything: the shared environment's, made or brought up to date first."""
+    if _wants_no_venv():
+        return sys.executable
+    if sys.version_info < (3, 11):  # noqa: UP036 - nox itself runs on older ones
+        session.error(f"Python {sys.version.split()[0]} is too old: run nox with Python 3.11 or later")
+    requirements = [*PROJECT["project"]["dependencies"], *nox.project.dependency_groups(PROJECT, "all")]
+    digest = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()
+    stamp = ENVIRONMENT / "installed.sha256"
+    python = ENVIRONMENT / "bin" / "python"
+    if not (stamp.exists() and stamp.read_text() == digest):
+        session.log("Installing torch, the CUDA compiler and the tools into %s (once)", ENVIRONMENT)
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", str(ENVIRONMENT), external=True)
+        session.run(str(python), "-m", "pip", "install", "--quiet", "--upgrade", *requirements, external=True)
+        stamp.write_text(digest)
+    return str(python)
+
+
+def _run(session: nox.Session, *command: str) -> None:
+    """Run ``python`` with ``command`` in the shared environment."""
+    bin_folder = str((ENVIRONMENT / "bin").absolute())
+    python = _python(session)
+    path = os.environ.get("PATH", "") if python == sys.executable else f"{bin_folder}:{os.environ.get('PATH', '')}"
+    session.run(python, *command, external=True, env={**VARIABLES, "PATH": path})
+
+
+@nox.session(venv_backend="none")
+def build(session: nox.Session) -> None:
+    """Compile the host and CUDA kernels that have changed."""
+    _run(session, "-m", "kernels", "build")
+
+
+@nox.session(venv_backend="none")
+def bench(session: nox.Session) -> None:
+    """Measure a suite against torch and the machine's ceilings [-- --suite smoke|default|full -k EXPRESSION]."""
+    _run(session, "-m", "perf", "bench", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def profile(session: nox.Session) -> None:
+    """Collect counters: registers, spills, occupancy and machine code of every CUDA kernel."""
+    _run(session, "-m", "profiles", "capture")
+
+
+@nox.session(venv_backend="none")
+def report(session: nox.Session) -> None:
+    """Render out/site/index.html, out/summary.md and out/junit.xml from stored results."""
+    _run(session, "-m", "reports", "render")
+
+
+@nox.session(venv_backend="none")
+def gate(session: nox.Session) -> None:
+    """Judge stored results by ci/thresholds.yml; writes out/verdict.json."""
+    _run(session, "-m", "perf", "gate")
+
+
+@nox.session(venv_backend="none", default=False)
+def promote(session: nox.Session) -> None:
+    """Make the present results the baseline that later ones are compared with."""
+    _run(session, "-m", "perf", "promote")
+
+
+@nox.session(venv_backend="none", default=False)
+def doctor(session: nox.Session) -> None:
+    """Say what this machine can run, what is missing, and the remedy for each."""
+    _run(session, "-m", "perf", "doctor")
+
+
+@nox.session(venv_backend="none", default=False)
+def tests(session: nox.Session) -> None:
+    """Run the tests [-- PATH or pytest options]."""
+    _run(session, "-m", "kernels", "build")
+    _run(session, "-m", "pytest", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def lint(session: nox.Session) -> None:
+    """Check formatting, style and types of Python, C++ and CUDA sources."""
+    _run(session, "-m", "ruff", "format", "--check", ".")
+    _run(session, "-m", "ruff", "check", ".")
+    _run(session, "-m", "mypy")
+    sources = [str(path) for path in sorted(Path("kernels/csrc").iterdir())]
+    _run(session, "-m", "clang_format", "--dry-run", "--Werror", *sources)
+
+
+if __name__ == "__main__":
+    nox.main()

@@ -1,0 +1,508 @@
+"""The domain model: what is measured, on what, and what was concluded. Standard library only.
+
+Every value is in SI base units (s, B, FLOP, Hz) and every object is immutable. Files know nothing of each other:
+:mod:`perf.store` reads and writes these objects, :mod:`perf.assess` joins them, and :mod:`reports` shows them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from statistics import median
+
+
+class Layer(Enum):
+    """Where a figure comes from. Figures of different layers are never mixed in one number."""
+
+    STATIC = "static"
+    SIMULATED = "simulated"
+    TIMED = "timed"
+    HARDWARE = "hardware"
+
+
+class Direction(Enum):
+    """Which way a metric improves."""
+
+    LOWER_IS_BETTER = "lower"
+    HIGHER_IS_BETTER = "higher"
+    NEITHER = "neither"
+
+
+class Metric(Enum):
+    """What a figure measures: key in files, unit, direction and layer travel together."""
+
+    TIME = ("time", "s", Direction.LOWER_IS_BETTER, Layer.TIMED)
+    THROUGHPUT = ("throughput", "FLOP/s", Direction.HIGHER_IS_BETTER, Layer.TIMED)
+    ROOFLINE_FRACTION = ("roofline_fraction", "", Direction.HIGHER_IS_BETTER, Layer.TIMED)
+    PEER_RATIO = ("peer_ratio", "", Direction.HIGHER_IS_BETTER, Layer.TIMED)
+    REGISTERS = ("registers", "registers/thread", Direction.LOWER_IS_BETTER, Layer.STATIC)
+    SPILL_BYTES = ("spill_bytes", "B", Direction.LOWER_IS_BETTER, Layer.STATIC)
+    STACK_BYTES = ("stack_bytes", "B", Direction.LOWER_IS_BETTER, Layer.STATIC)
+    SHARED_MEMORY_BYTES = ("shared_memory_bytes", "B/block", Direction.LOWER_IS_BETTER, Layer.STATIC)
+    BARRIERS = ("barriers", "barriers", Direction.NEITHER, Layer.STATIC)
+    OCCUPANCY = ("occupancy", "", Direction.HIGHER_IS_BETTER, Layer.STATIC)
+    COMPILER_WARNINGS = ("compiler_warnings", "warnings", Direction.LOWER_IS_BETTER, Layer.STATIC)
+    SASS_INSTRUCTIONS = ("sass_instructions", "instructions", Direction.LOWER_IS_BETTER, Layer.STATIC)
+    SASS_TENSOR = ("sass_tensor", "instructions", Direction.NEITHER, Layer.STATIC)
+    SASS_SHARED_MATRIX_LOADS = ("sass_shared_matrix_loads", "instructions", Direction.NEITHER, Layer.STATIC)
+    SASS_ASYNC_COPIES = ("sass_async_copies", "instructions", Direction.NEITHER, Layer.STATIC)
+    SASS_SPECIAL_FUNCTION = ("sass_special_function", "instructions", Direction.NEITHER, Layer.STATIC)
+    SASS_LOCAL_MEMORY = ("sass_local_memory", "instructions", Direction.LOWER_IS_BETTER, Layer.STATIC)
+
+    def __init__(self, key: str, unit: str, direction: Direction, layer: Layer) -> None:
+        self.key = key
+        self.unit = unit
+        self.direction = direction
+        self.layer = layer
+
+    @classmethod
+    def from_key(cls, key: str) -> Metric:
+        """The metric with this key; raises KeyError for a key that no metric has."""
+        return _METRIC_BY_KEY[key]
+
+
+_METRIC_BY_KEY: Mapping[str, Metric] = {metric.key: metric for metric in Metric}
+
+
+class Verdict(Enum):
+    """What a comparison or a rule concluded."""
+
+    IDENTICAL = "identical"
+    UNCHANGED = "unchanged"
+    IMPROVED = "improved"
+    REGRESSED = "regressed"
+    INCONCLUSIVE = "inconclusive"
+    NOT_RUN = "not_run"
+
+
+class GateVerdict(Enum):
+    """What the gate concluded, with the process exit code that says it."""
+
+    PASS = ("pass", 0)
+    REGRESSION = ("regression", 1)
+    ERROR = ("error", 2)
+    NO_VERDICT = ("no_verdict", 3)
+
+    def __init__(self, key: str, exit_code: int) -> None:
+        self.key = key
+        self.exit_code = exit_code
+
+
+class DType(Enum):
+    """Element type of Q, K, V and O."""
+
+    BF16 = ("bf16", 2)
+    FP16 = ("fp16", 2)
+    FP32 = ("fp32", 4)
+
+    def __init__(self, key: str, size_bytes: int) -> None:
+        self.key = key
+        self.size_bytes = size_bytes
+
+    @classmethod
+    def from_key(cls, key: str) -> DType:
+        """The type with this key; raises KeyError for any other."""
+        return {dtype.key: dtype for dtype in cls}[key]
+
+
+class Device(Enum):
+    """The kind of processor that a case runs on."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Operation(Enum):
+    """The operation that a case measures."""
+
+    ATTENTION_FWD = "attention_fwd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One attention problem: shapes, element type and mask.
+
+    ``causal`` is bottom-right aligned: key j is visible to query i when j <= i + seqlen_k - seqlen_q.
+    """
+
+    operation: Operation
+    dtype: DType
+    batch: int
+    heads_q: int
+    heads_kv: int
+    seqlen_q: int
+    seqlen_k: int
+    head_dim: int
+    causal: bool
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "heads_q", "heads_kv", "seqlen_q", "seqlen_k", "head_dim"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"{name} is {value}; a case needs at least 1")
+        if self.heads_q % self.heads_kv:
+            raise ValueError(f"heads_q is {self.heads_q}, which is no multiple of heads_kv {self.heads_kv}")
+
+    @property
+    def name(self) -> str:
+        """Stable identifier, fit for a file name: ``attention_fwd-bf16-1x8x4096x64-causal``."""
+        heads = str(self.heads_q) if self.heads_kv == self.heads_q else f"{self.heads_q}kv{self.heads_kv}"
+        seqlen = str(self.seqlen_q) if self.seqlen_k == self.seqlen_q else f"{self.seqlen_q}k{self.seqlen_k}"
+        mask = "causal" if self.causal else "full"
+        return f"{self.operation.value}-{self.dtype.key}-{self.batch}x{heads}x{seqlen}x{self.head_dim}-{mask}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A declared processor: what its maker promises. ``source`` says where each figure was read."""
+
+    name: str
+    title: str
+    device: Device
+    architecture: str  # "sm_80"; "cpu" for the host
+    device_names: tuple[str, ...] = ()  # as the CUDA driver spells them
+    flop_per_s: Mapping[DType, float] = field(default_factory=dict)  # dense, fp32 accumulation
+    exp_per_s: float | None = None
+    dram_bytes_per_s: float | None = None
+    dram_bytes: float | None = None
+    multiprocessors: int | None = None
+    shared_memory_per_block_bytes: int | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One observed GPU."""
+
+    name: str
+    architecture: str
+    multiprocessors: int
+    memory_bytes: int
+    driver: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The observed machine. ``fingerprint`` names everything that makes timings comparable."""
+
+    cpu_model: str
+    cpu_count: int
+    instruction_sets: tuple[str, ...]
+    memory_bytes: int
+    system: str
+    python: str
+    torch: str
+    threads: int
+    compiler: str
+    gpus: tuple[Gpu, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits. Timings of two machines are compared only when these are equal."""
+        parts = [
+            self.cpu_model,
+            self.cpu_count,
+            sorted(self.instruction_sets),
+            self.threads,
+            [[gpu.name, gpu.driver] for gpu in self.gpus],
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    @property
+    def title(self) -> str:
+        """For people: processor, cores and GPUs."""
+        gpus = ", ".join(gpu.name for gpu in self.gpus)
+        return f"{self.cpu_model}, {self.cpu_count} cores" + (f", {gpus}" if gpus else ", no NVIDIA GPU")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """The state of the repository that a result belongs to.
+
+    ``tree`` identifies the content of everything that is built or measured, uncommitted edits included: two results
+    with equal trees come from equal sources.
+    """
+
+    id: str
+    tree: str
+    subject: str
+    branch: str
+    dirty: bool
+    time: str  # ISO 8601, of the commit
+
+    @property
+    def short(self) -> str:
+        """First ten digits, with a plus sign for uncommitted edits."""
+        return self.id[:10] + ("+" if self.dirty else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A confidence interval."""
+
+    low: float
+    high: float
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Samples of one implementation on one case.
+
+    A sample is the mean seconds per call over ``iterations`` consecutive calls. Samples stand in the order taken, and
+    sample i of every implementation of a case comes from the same round, so they pair up.
+    """
+
+    case: Case
+    device: Device
+    target: str  # a declared target's name, or the observed device's own name
+    implementation: str  # "roofgate", or a peer such as "torch_flash"
+    samples_s: tuple[float, ...]
+    iterations: int
+    library_fingerprint: str = ""  # of the machine code that ran; empty for peers
+    isa: str = ""
+    max_abs_difference: float | None = None  # of the output against the first peer's
+
+    @property
+    def median_s(self) -> float:
+        """Median seconds per call."""
+        return median(self.samples_s)
+
+
+OWN_IMPLEMENTATION = "roofgate"
+
+
+class CeilingKind(Enum):
+    """What a measured ceiling bounds."""
+
+    COPY = "copy"  # B/s, read plus write, by our copy kernel
+    INSTRUCTION_PEAK = "instruction_peak"  # FLOP/s, by our register-only kernel
+    GEMM = "gemm"  # FLOP/s, by torch.matmul: what a tuned library reaches in practice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceiling:
+    """One measured upper bound. ``value`` is FLOP/s or B/s: the best sample, for a ceiling bounds from above."""
+
+    kind: CeilingKind
+    device: Device
+    dtype: DType | None
+    value: float
+    samples: tuple[float, ...]
+    detail: str  # what ran: "triad over 512 MiB, 2 threads"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that did not run, and why. Nothing is left out silently."""
+
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One stored benchmark run: an immutable file of :mod:`perf.store`."""
+
+    id: str
+    started: str  # ISO 8601, UTC
+    suite: str
+    commit: Commit
+    machine: Machine
+    ceilings: tuple[Ceiling, ...]
+    measurements: tuple[Measurement, ...]
+    problems: tuple[Problem, ...] = ()
+    complete: bool = True
+    wall_s: float = 0.0
+    measured_s: float = 0.0  # time inside measured kernels, warm-up included
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """Counters of one kernel on one architecture, from one layer."""
+
+    kernel: str  # "attention_fwd<bf16, 64, causal>"
+    architecture: str
+    layer: Layer
+    counters: Mapping[Metric, float]
+    fingerprint: str = ""  # of the machine code
+    opcodes: Mapping[str, int] = field(default_factory=dict)
+    occupancy_limiter: str = ""  # "registers", "shared memory", "warps", "blocks"
+    launch: str = ""  # "128 threads, 81920 B dynamic shared memory"
+    source: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureSet:
+    """All captures of one layer for one source tree."""
+
+    layer: Layer
+    tree: str
+    captures: tuple[Capture, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """The time that no version of a case can beat on a target, and what sets it."""
+
+    target: str
+    seconds: float
+    bound: str  # "bytes", "tensor" or "exp"
+    bytes_s: float
+    tensor_s: float
+    exp_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RooflinePoint:
+    """Where a measurement lies under the ceilings measured in the same run.
+
+    ``fraction`` is attained / attainable, with attainable = min(peak, intensity * bandwidth) (Williams et al. 2009).
+    """
+
+    intensity_flop_per_byte: float
+    attained_flop_per_s: float
+    attainable_flop_per_s: float
+    fraction: float
+    gemm_fraction: float | None
+    bound: str  # "bytes" or "tensor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A candidate figure against its baseline. ``change`` is candidate / baseline - 1."""
+
+    subject: str  # case name or kernel name
+    target: str  # declared target or architecture
+    metric: Metric
+    baseline: float | None
+    candidate: float | None
+    change: float | None
+    interval: Interval | None  # of the change; None where the metric is exact
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerRatio:
+    """How many times faster we are than a peer, from the paired samples of one run."""
+
+    peer: str
+    ratio: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryPoint:
+    """One earlier result of a case on this machine."""
+
+    run_id: str
+    commit: str
+    started: str
+    median_s: float
+    peer_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseAssessment:
+    """All that is known of one case in the present run."""
+
+    case: Case
+    device: Device
+    target: str
+    own: Measurement
+    interval_s: Interval
+    throughput_flop_per_s: float
+    peers: tuple[Measurement, ...]
+    ratios: tuple[PeerRatio, ...]
+    roofline: RooflinePoint | None
+    comparison: Comparison
+    floors: tuple[Floor, ...]
+    history: tuple[HistoryPoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelAssessment:
+    """All that is known of one CUDA kernel without running it, per architecture."""
+
+    kernel: str
+    captures: tuple[Capture, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerStatus:
+    """Whether a layer of evidence exists for this commit: a sentence for people either way."""
+
+    layer: Layer
+    ran: bool
+    text: str  # "12 kernels x 4 architectures", or "not run: no NVIDIA GPU here"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleResult:
+    """What one threshold rule said of one subject."""
+
+    rule: str
+    subject: str
+    target: str
+    metric: Metric
+    layer: Layer
+    value: float | None
+    limit: float
+    verdict: Verdict  # UNCHANGED means within the limit, REGRESSED a breach
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """The gate's conclusion over all rules."""
+
+    verdict: GateVerdict
+    results: tuple[RuleResult, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStatus:
+    """How one command of the pipeline ended for this source tree."""
+
+    step: str  # "build", "bench", "profile"
+    tree: str
+    started: str
+    wall_s: float
+    exit_code: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseFloor:
+    """How far identical code moved between two runs: the peers are the A/A controls."""
+
+    value: float | None  # a change below this cannot be told from noise; None without controls
+    controls: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """Everything that the report and the gate need, joined and judged."""
+
+    commit: Commit
+    machine: Machine | None
+    run: Run | None
+    baseline: Run | None
+    noise: NoiseFloor
+    layers: tuple[LayerStatus, ...]
+    cases: tuple[CaseAssessment, ...]
+    kernels: tuple[KernelAssessment, ...]
+    targets: tuple[Target, ...]
+    gate: GateResult
+    steps: tuple[StepStatus, ...]
+    problems: tuple[Problem, ...]

@@ -1,0 +1,151 @@
+"""The build: cached by content, honest about failures."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kernels import build, sources
+from kernels.build_record import BuildRecord, BuildStatus, read_record
+from kernels.errors import RoofgateError
+from kernels.fingerprint import machine_code_fingerprint
+from kernels.workspace import Workspace
+
+SOURCE = 'extern "C" int answer() { return 42; }\n'
+
+
+@pytest.fixture
+def small_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tree with one host source and no CUDA."""
+    folder = tmp_path / "kernels" / "csrc"
+    folder.mkdir(parents=True)
+    (folder / "answer.cpp").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def build_host() -> BuildRecord:
+    """Build the host library of the present folder without a word."""
+    return build.build(Workspace(), ["cpu"], progress=lambda _: None)
+
+
+@pytest.mark.usefixtures("small_tree")
+def test_an_unchanged_source_is_not_compiled_again() -> None:
+    """The second build finds everything, and says so."""
+    first, second = build_host().library("cpu"), build_host().library("cpu")
+
+    assert not first.cached
+    assert second.cached
+    assert replace(first, cached=True, seconds=0.0) == second
+
+
+def test_a_comment_changes_no_machine_code(small_tree: Path) -> None:
+    """The fingerprint is of what the processor executes: it survives a comment and another folder."""
+    first = build_host().library("cpu")
+    (small_tree / "answer.cpp").write_text("// a comment\n\n" + SOURCE)
+    second = build_host().library("cpu")
+
+    assert first.library != second.library
+    assert first.fingerprint == second.fingerprint
+
+
+def test_an_edit_changes_the_fingerprint(small_tree: Path) -> None:
+    """One constant is enough."""
+    first = build_host().library("cpu")
+    (small_tree / "answer.cpp").write_text(SOURCE.replace("42", "43"))
+
+    assert first.fingerprint != build_host().library("cpu").fingerprint
+
+
+def test_a_changed_header_recompiles(small_tree: Path) -> None:
+    """A header is part of every source's content."""
+    build_host()
+    (small_tree / "answer.h").write_text("#pragma once\n")
+
+    assert not build_host().library("cpu").cached
+
+
+def test_a_source_that_does_not_compile_keeps_the_compilers_words(small_tree: Path) -> None:
+    """The record of the failed library holds what the compiler said; the build itself does not raise."""
+    (small_tree / "answer.cpp").write_text("int answer() { return forty_two; }\n")
+    library = build_host().library("cpu")
+
+    assert library.status is BuildStatus.FAILED
+    assert "forty_two" in library.reason
+    assert "answer.cpp" in library.reason
+
+
+@pytest.mark.usefixtures("small_tree")
+def test_without_a_compiler_the_library_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing compiler is named with its remedy."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    library = build_host().library("cpu")
+
+    assert library.status is BuildStatus.NOT_RUN
+    assert "no-such-compiler" in library.reason
+    assert "install one" in library.reason
+
+
+@pytest.mark.usefixtures("small_tree")
+def test_an_unknown_architecture_is_an_error() -> None:
+    """The message lists what is known."""
+    with pytest.raises(RoofgateError, match="'sm_42' is not known; expected one of: cpu, sm_80"):
+        build.build(Workspace(), ["sm_42"])
+
+
+def test_a_missing_record_says_what_to_run(tmp_path: Path) -> None:
+    """Whoever needs a build learns how to make one."""
+    with pytest.raises(RoofgateError, match="nothing is built yet; run: nox -s build"):
+        read_record(tmp_path / "build.json")
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"schema": 1}', '{"schema": 99}', "[]"])
+def test_a_damaged_record_is_refused(tmp_path: Path, content: str) -> None:
+    """Truncated, foreign and newer records are named, never half read."""
+    path = tmp_path / "build.json"
+    path.write_text(content)
+    with pytest.raises(RoofgateError, match="run: nox -s build"):
+        read_record(path)
+
+
+def test_a_fingerprint_needs_an_elf_file() -> None:
+    """Anything else is refused, not hashed."""
+    with pytest.raises(RoofgateError, match="no ELF binary"):
+        machine_code_fingerprint(b"not a library")
+
+
+def test_the_present_build_is_complete(build_record: BuildRecord) -> None:
+    """The host library is built, and every CUDA library too unless there is no nvcc, which its record says."""
+    assert build_record.library("cpu").status is BuildStatus.BUILT
+    for architecture in sources.CUDA_ARCHITECTURES:
+        library = build_record.library(build.cuda_library_name(architecture.name))
+        assert library.status is BuildStatus.BUILT or "nvcc is not here" in library.reason
+        for code in library.device_code:
+            assert Path(code.cubin).stat().st_size > 0
+            assert f".target {architecture.name}" in Path(code.ptx).read_text()
+
+
+def test_host_kernels_do_not_need_the_best_processor() -> None:
+    """Only files named after an instruction set are compiled for it; the rest runs on any processor of the family."""
+    flags = dict(sources.cxx_sources())
+    general = [flag for path, flag in flags.items() if "avx" not in path.stem]
+
+    assert general
+    assert not any(word.startswith("-mavx") or word == "-march=native" for flag in general for word in flag)
+
+
+def test_libraries_export_only_the_interface(build_record: BuildRecord) -> None:
+    """Two commits' libraries share a process, so nothing else of theirs may meet."""
+    nm = shutil.which("nm")
+    if nm is None:
+        pytest.skip("nm (binutils) is not installed")
+    library = build_record.library("cpu").library
+    listing = subprocess.run([nm, "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+    symbols = [line.split()[-1] for line in listing.splitlines() if " T " in line]
+
+    assert symbols
+    assert all(symbol.startswith("roofgate_") for symbol in symbols)

@@ -1,0 +1,96 @@
+"""The direction of the data flow, held by looking at every import."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("kernels", "perf", "profiles", "reports")
+ALLOWED = {
+    "kernels": set(),
+    "perf": {"kernels"},
+    "profiles": {"kernels", "perf"},
+    # Of kernels, the report takes the error and file conventions alone: what a kernel is reaches it as data.
+    "reports": {"kernels.errors", "kernels.artifacts", "kernels.workspace", "perf", "profiles"},
+}
+# Comparing, gating and reporting run where torch is not installed.
+TORCH_MODULES = {
+    "kernels/ops.py",
+    "kernels/reference.py",
+    "perf/ceilings.py",
+    "perf/machine.py",
+    "perf/measure.py",
+    "perf/peers.py",
+    "perf/plugin.py",
+    "perf/timer.py",
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of every module that a file imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def within(name: str, parents: set[str]) -> bool:
+    """Whether the module is one of these or inside one."""
+    return any(name == parent or name.startswith(f"{parent}.") for parent in parents)
+
+
+def forbidden(path: Path, package: str) -> set[str]:
+    """Imports of ours that point the wrong way."""
+    ours = {name for name in imports(path) if name.split(".")[0] in PACKAGES}
+    parents = ALLOWED[package] | {package}
+    bases = {parent.rpartition(".")[0] for parent in parents if "." in parent}
+    return {name for name in ours if not within(name, parents) and name not in bases}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_flows_into_them(package: str) -> None:
+    """Kernels <- perf <- profiles <- reports, never back."""
+    wrong = {path.name: names for path in (ROOT / package).rglob("*.py") if (names := forbidden(path, package))}
+
+    assert wrong == {}
+
+
+def test_a_planted_import_is_seen(tmp_path: Path) -> None:
+    """The check can fail."""
+    path = tmp_path / "planted.py"
+    path.write_text("def late():\n    from reports import view\n")
+
+    assert forbidden(path, "perf") == {"reports", "reports.view"}
+
+
+def test_torch_is_imported_only_where_tensors_exist() -> None:
+    """Everything else runs without torch."""
+    importers = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if within("torch", {name.split(".")[0] for name in imports(path)})
+    }
+
+    assert importers <= TORCH_MODULES
+
+
+def test_the_model_imports_only_the_standard_library() -> None:
+    """perf.model is the vocabulary of all packages, so it depends on nothing."""
+    roots = {name.split(".")[0] for name in imports(ROOT / "perf" / "model.py")}
+
+    assert roots <= {"__future__", "hashlib", "json", "collections", "dataclasses", "enum", "statistics"}
+
+
+def test_kernels_is_our_package() -> None:
+    """A package of the same name exists on the registry; ours must win from the root of a checkout."""
+    import kernels
+
+    assert Path(str(kernels.__file__)).parent == ROOT / "kernels"
