@@ -79,7 +79,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def profile(session: nox.Session) -> None:
-    """Collect counters: registers, spills, occupancy and machine code of every CUDA kernel."""
+    """Collect counters of every CUDA kernel: registers, spills, occupancy, machine code."""
     _run(session, "-m", "profiles", "capture")
 
 

@@ -105,14 +105,14 @@ class Library:
         try:
             self._handle = ctypes.CDLL(str(path.resolve()))
             version = self._handle.roofgate_abi_version()
+            for name in ("roofgate_attention_fwd", "roofgate_ceiling_copy", "roofgate_ceiling_flops"):
+                getattr(self._handle, name).argtypes = (c_void_p, c_void_p)
         except (OSError, AttributeError) as error:
             raise RoofgateError(f"{path}: cannot be opened ({error}); run: nox -s build") from error
         if version != ABI_VERSION:
             raise RoofgateError(f"{path}: interface version {version}, expected {ABI_VERSION}; run: nox -s build")
         self._handle.roofgate_status_text.restype = c_char_p
         self._handle.roofgate_status_text.argtypes = (c_int,)
-        for name in ("roofgate_attention_fwd", "roofgate_ceiling_copy", "roofgate_ceiling_flops"):
-            getattr(self._handle, name).argtypes = (c_void_p, c_void_p)
 
     def attention_fwd(self, params: AttentionFwdParams, stream: int = 0) -> None:
         """Run the kernel on host or device memory; raises :class:`KernelError` if it refuses."""

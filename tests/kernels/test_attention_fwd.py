@@ -9,19 +9,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import scaled_dot_product_attention
 
-from kernels import ops, reference
+from kernels import ops
 from kernels.library import InstructionSet, KernelError, Library, host_library
+from tests.kernels.accuracy import POISON, assert_as_accurate_as_torch, random_inputs
 
 INSTRUCTION_SETS = [isa for isa in InstructionSet if InstructionSet.AUTO < isa <= host_library().best_isa()]
 DTYPES = [torch.bfloat16, torch.float32]
-# A case in which torch happens to be exact would ask for an exact answer; one unit in the last place is always allowed.
-UNIT_IN_LAST_PLACE = {torch.bfloat16: 2**-8, torch.float32: 2**-23}
-POISON = 1e30
 
 
-def run(library: Library, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool, isa: InstructionSet):  # noqa: ANN201
+def run(
+    library: Library, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool, isa: InstructionSet
+) -> tuple[torch.Tensor, torch.Tensor]:
     """O and LSE of the host kernel, written over poison."""
     o = torch.full_like(q, POISON)
     lse = torch.full(q.shape[:3], POISON)
@@ -29,45 +28,11 @@ def run(library: Library, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, 
     return o, lse
 
 
-def torch_answer(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool) -> torch.Tensor:
-    """Torch's own answer in the inputs' dtype, with the mask aligned to the bottom right and hidden rows zero."""
-    seqlen_q, seqlen_k = q.shape[2], k.shape[2]
-    visible = torch.ones(seqlen_q, seqlen_k, dtype=torch.bool)
-    if causal:
-        visible = visible.tril(seqlen_k - seqlen_q)
-    answer = scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True)
-    return torch.where(visible.any(-1)[:, None], answer, 0.0)
-
-
-def assert_as_accurate_as_torch(
+def check(
     library: Library, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool, isa: InstructionSet
 ) -> None:
-    """The largest error against float64 is at most twice torch's, and the LSE is right to fp32."""
-    o, lse = run(library, q, k, v, causal=causal, isa=isa)
-    expected, expected_lse = reference.attention(q, k, v, causal=causal)
-    error = (o.double() - expected).abs().max()
-    torch_error = (torch_answer(q, k, v, causal=causal).double() - expected).abs().max()
-    smallest = UNIT_IN_LAST_PLACE[q.dtype] * expected.abs().max()
-
-    assert error <= max(2 * torch_error, smallest), f"error {error:.3g}, torch's {torch_error:.3g}"
-    torch.testing.assert_close(lse.double(), expected_lse, rtol=1e-5, atol=1e-5)
-
-
-def random_inputs(
-    dtype: torch.dtype,
-    batch: int,
-    heads_q: int,
-    heads_kv: int,
-    seqlen_q: int,
-    seqlen_k: int,
-    head_dim: int,
-    scale: float = 1,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Normal inputs, equal for equal shapes."""
-    generator = torch.Generator().manual_seed(seqlen_q * 1000 + seqlen_k)
-    shapes = [(batch, heads_q, seqlen_q, head_dim), *[(batch, heads_kv, seqlen_k, head_dim)] * 2]
-    q, k, v = ((scale * torch.randn(shape, generator=generator)).to(dtype) for shape in shapes)
-    return q, k, v
+    """Run the kernel and hold it to the rule."""
+    assert_as_accurate_as_torch(*run(library, q, k, v, causal=causal, isa=isa), q, k, v, causal=causal)
 
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS, ids=lambda isa: isa.name.lower())
@@ -78,7 +43,7 @@ def test_every_head_dim_is_as_accurate_as_torch(
     library: Library, isa: InstructionSet, dtype: torch.dtype, causal: bool, head_dim: int
 ) -> None:
     """head_dim may be any multiple of 16 up to 256."""
-    assert_as_accurate_as_torch(library, *random_inputs(dtype, 1, 2, 1, 75, 101, head_dim), causal=causal, isa=isa)
+    check(library, *random_inputs(dtype, 1, 2, 1, 75, 101, head_dim), causal=causal, isa=isa)
 
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS, ids=lambda isa: isa.name.lower())
@@ -92,7 +57,7 @@ def test_ragged_lengths_are_as_accurate_as_torch(
     library: Library, isa: InstructionSet, dtype: torch.dtype, causal: bool, seqlen_q: int, seqlen_k: int
 ) -> None:
     """Lengths that hit tile edges from both sides, longer and shorter queries than keys, rows without a key."""
-    assert_as_accurate_as_torch(library, *random_inputs(dtype, 2, 4, 2, seqlen_q, seqlen_k, 64), causal=causal, isa=isa)
+    check(library, *random_inputs(dtype, 2, 4, 2, seqlen_q, seqlen_k, 64), causal=causal, isa=isa)
 
 
 @settings(max_examples=60, deadline=None)
@@ -111,7 +76,7 @@ def test_any_shape_and_stride_is_as_accurate_as_torch(data: st.DataObject) -> No
     if data.draw(st.booleans()):  # a slice of a wider tensor
         tensors = tuple(torch.cat([tensor, tensor], dim=-1)[..., :head_dim] for tensor in tensors)  # type: ignore[assignment]
     causal = data.draw(st.booleans())
-    assert_as_accurate_as_torch(host_library(), *tensors, causal=causal, isa=isa)
+    check(host_library(), *tensors, causal=causal, isa=isa)
 
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS, ids=lambda isa: isa.name.lower())
@@ -165,7 +130,7 @@ def test_the_number_of_threads_does_not_change_the_answer(library: Library, thre
     assert torch.equal(lse, params_lse)
 
 
-@pytest.mark.parametrize(("dtype", "value"), itertools.product(DTYPES, [math.nan, math.inf]), ids=str)
+@pytest.mark.parametrize(("dtype", "value"), list(itertools.product(DTYPES, [math.nan, math.inf])), ids=str)
 def test_a_bad_input_is_not_hidden(library: Library, dtype: torch.dtype, value: float) -> None:
     """A NaN or infinite score must show in its row, as it does in torch."""
     q, k, v = random_inputs(dtype, 1, 1, 1, 20, 20, 64)

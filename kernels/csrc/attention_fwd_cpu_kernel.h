@@ -1,0 +1,243 @@
+// One item of softmax(scale * Q K^T + mask) V on the host: a chunk of query rows of one KV head.
+//
+// kTileKeys keys of K and V at a time are packed into the cache and serve all query tiles of the
+// item; attention_fwd_cpu_tile.h does the arithmetic. Memory is O(rows_per_item * head_dim) per
+// thread, whatever the sequence lengths.
+//
+// Floor, per 16 scores on AVX-512 BF16: head_dim vdpbf16ps at two a cycle. The softmax adds 4
+// instructions to the same two ports; its other 14 run beside the next multiplication. For head_dim
+// 64 that is 64 / (64 + 4) = 94 % of the multiply-add peak, for 128 it is 97 %. Exponentials: one
+// per score. Bytes: K and V once per item (192 rows), Q and O once, so an item does about 190 FLOP
+// per byte that the L2 cache misses: arithmetic is the bound. Decoding (few rows) streams K and V
+// once and is bound by memory.
+#pragma once
+
+#include <float.h>
+#include <math.h>
+
+#include "attention_fwd_cpu.h"
+#include "attention_fwd_cpu_pack.h"
+#include "attention_fwd_cpu_tile.h"
+
+namespace roofgate {
+namespace {
+
+constexpr double kLog2E = 1.44269504088896340736;
+
+template <class Simd, class Element>
+class AttentionFwdItem {
+ public:
+  // Bytes that `scratch` needs.
+  static size_t scratch_bytes(const AttentionFwdTask& task) {
+    AttentionFwdItem item(task);
+    return item.carve(nullptr);
+  }
+
+  static void run(const AttentionFwdTask& task, int64_t index, void* scratch) {
+    AttentionFwdItem item(task);
+    item.carve(static_cast<char*>(scratch));
+    item.select(index);
+    item.compute();
+  }
+
+ private:
+  using Storage = typename Element::Storage;
+  using Tile = QueryTile<Simd>;
+
+  // A query row in the tensors.
+  struct Row {
+    int64_t head;
+    int64_t position;
+  };
+
+  explicit AttentionFwdItem(const AttentionFwdTask& task)
+      : task_(task),
+        params_(task.params),
+        head_dim_(task.params.head_dim),
+        scaling_(scaling_of(task.params.scale)) {}
+
+  // A scale of zero becomes the smallest positive one, so that -inf stays hidden and no product
+  // counts; a NaN stays one.
+  static Scaling scaling_of(float scale) {
+    const float scale_log2 = static_cast<float>(fabsf(scale) * kLog2E);
+    const float positive = scale_log2 < FLT_MIN ? FLT_MIN : scale_log2;
+    return {positive, kHeadroom / positive};
+  }
+
+  // Lays the buffers out from `base` on; returns the bytes they take.
+  size_t carve(char* base) {
+    size_t used = 0;
+    const auto take = [&](size_t bytes) {
+      char* const buffer = base + used;
+      used += (bytes + 63) / 64 * 64;
+      return buffer;
+    };
+    const size_t padded_units = round_up(head_dim_ / Simd::kElementsPerUnit, Simd::kLanes);
+    const size_t key_units = size_t{kTileKeys} / Simd::kElementsPerUnit * head_dim_;
+    const int tiles = task_.tiles_per_item;
+    tiles_ = reinterpret_cast<Tile*>(take(tiles * sizeof(Tile)));
+    queries_ = reinterpret_cast<uint32_t*>(take(tiles * padded_units * Tile::kRows * 4));
+    outputs_ = reinterpret_cast<float*>(take(size_t{4} * tiles * head_dim_ * Tile::kRows));
+    key_tile_.k = reinterpret_cast<uint32_t*>(take(key_units * 4));
+    key_tile_.v = reinterpret_cast<uint32_t*>(take(key_units * 4));
+    probabilities_ = reinterpret_cast<uint32_t*>(
+        take(size_t{4} * kTileKeys / Simd::kElementsPerUnit * Tile::kRows));
+    staging_ = take(size_t{4} * (head_dim_ + Simd::kLanes) * Simd::kLanes);
+    return used;
+  }
+
+  void select(int64_t index) {
+    const int64_t heads = int64_t{params_.batch} * params_.heads_kv;
+    const int64_t chunk = task_.chunks - 1 - index / heads;  // causal: the long rows come first
+    batch_ = index % heads / params_.heads_kv;
+    head_kv_ = index % heads % params_.heads_kv;
+    first_row_ = chunk * task_.rows_per_item;
+    const int64_t rows_left = task_.rows - first_row_;
+    rows_ = static_cast<int>(rows_left < task_.rows_per_item ? rows_left : task_.rows_per_item);
+  }
+
+  void compute() {
+    const int tiles = (rows_ + Tile::kRows - 1) / Tile::kRows;
+    for (int t = 0; t < tiles; ++t) load_tile(t);
+    const int32_t last_key = tiles_[tiles - 1].max_last_key;  // rows are in order of position
+    for (int64_t key = 0; key <= last_key; key += kTileKeys) {
+      pack_key_tile(key, last_key + 1 - key);
+      for (int t = 0; t < tiles; ++t) {
+        attend(tiles_[t], key_tile_, head_dim_, scaling_, probabilities_);
+      }
+    }
+    for (int t = 0; t < tiles; ++t) store_tile(t);
+  }
+
+  Row row_at(int64_t row) const {
+    return {head_kv_ * task_.group + row % task_.group, row / task_.group};
+  }
+
+  int32_t last_visible_key(int64_t position) const {
+    int64_t last = int64_t{params_.seqlen_k} - 1;
+    if (params_.causal) last += position + 1 - params_.seqlen_q;
+    return static_cast<int32_t>(last < -1 ? -1 : last);
+  }
+
+  void load_tile(int t) {
+    constexpr int kLanes = Simd::kLanes;
+    Tile& tile = tiles_[t];
+    const int64_t first = first_row_ + int64_t{t} * Tile::kRows;
+    const int rows_left = rows_ - t * Tile::kRows;
+    tile.rows = rows_left < Tile::kRows ? rows_left : Tile::kRows;
+    tile.vectors = (tile.rows + kLanes - 1) / kLanes;
+    const size_t padded_units = round_up(head_dim_ / Simd::kElementsPerUnit, kLanes);
+    tile.q = queries_ + t * padded_units * Tile::kRows;
+    tile.output = outputs_ + size_t{1} * t * head_dim_ * Tile::kRows;
+    memset(tile.output, 0, sizeof(float) * head_dim_ * Tile::kRows);
+    for (int row = 0; row < Tile::kRows; ++row) {
+      tile.reference[row] = kNoReference;
+      tile.sum[row] = tile.rounded_sum[row] = 0.0f;
+      tile.last_key[row] =
+          row < tile.rows ? last_visible_key(row_at(first + row).position) : int32_t{-1};
+    }
+    tile.min_last_key = tile.last_key[0];
+    tile.max_last_key = tile.last_key[tile.rows - 1];
+    const Storage* rows[kLanes];
+    for (int column = 0; column < tile.vectors * kLanes; column += kLanes) {
+      for (int lane = 0; lane < kLanes; ++lane) {
+        rows[lane] = column + lane < tile.rows ? query(row_at(first + column + lane)) : nullptr;
+      }
+      pack_queries<Simd, Element>(rows, head_dim_, params_.scale < 0, tile.q + column,
+                                  reinterpret_cast<uint32_t*>(staging_));
+    }
+  }
+
+  void pack_key_tile(int64_t key, int64_t keys_left) {
+    key_tile_.first_key = static_cast<int32_t>(key);
+    key_tile_.keys = static_cast<int>(keys_left < kTileKeys ? keys_left : kTileKeys);
+    const int padded = round_up(key_tile_.keys, kUnitsPerChunk * Simd::kElementsPerUnit);
+    const int64_t* const ks = params_.k_stride;
+    const int64_t* const vs = params_.v_stride;
+    const Rows<Element> keys{
+        static_cast<const Storage*>(params_.k) + batch_ * ks[0] + head_kv_ * ks[1] + key * ks[2],
+        ks[2], key_tile_.keys};
+    const Rows<Element> values{
+        static_cast<const Storage*>(params_.v) + batch_ * vs[0] + head_kv_ * vs[1] + key * vs[2],
+        vs[2], key_tile_.keys};
+    pack_keys<Simd>(keys, padded, head_dim_, key_tile_.k);
+    pack_values<Simd>(values, padded, head_dim_, key_tile_.v);
+  }
+
+  // Divides by the sums and writes O and LSE. A row without a key is zero by definition, whatever
+  // stood in V.
+  void store_tile(int t) {
+    constexpr int kLanes = Simd::kLanes;
+    const Tile& tile = tiles_[t];
+    const int64_t first = first_row_ + int64_t{t} * Tile::kRows;
+    for (int column = 0; column < tile.rows; column += kLanes) {
+      Storage* rows[kLanes];
+      alignas(64) float factors[kLanes];
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const int row = column + lane;
+        rows[lane] = nullptr;
+        factors[lane] = 1.0f / tile.rounded_sum[row];
+        if (row >= tile.rows) continue;
+        const bool sees_keys = tile.last_key[row] >= 0;
+        Storage* const out = output(row_at(first + row));
+        if (sees_keys) {
+          rows[lane] = out;
+        } else {
+          memset(out, 0, sizeof(Storage) * head_dim_);
+        }
+        *lse(row_at(first + row)) =
+            sees_keys ? static_cast<float>(tile.reference[row] * fabs(double{params_.scale}) +
+                                           logf(tile.sum[row]))
+                      : -HUGE_VALF;
+      }
+      unpack_output<Simd, Element>(tile.output + column, factors, head_dim_, rows,
+                                   reinterpret_cast<float*>(staging_));
+    }
+  }
+
+  const Storage* query(Row row) const {
+    const int64_t* const s = params_.q_stride;
+    return static_cast<const Storage*>(params_.q) + batch_ * s[0] + row.head * s[1] +
+           row.position * s[2];
+  }
+  Storage* output(Row row) const {
+    const int64_t* const s = params_.o_stride;
+    return static_cast<Storage*>(params_.o) + batch_ * s[0] + row.head * s[1] + row.position * s[2];
+  }
+  float* lse(Row row) const {
+    return params_.lse + (batch_ * params_.heads_q + row.head) * params_.seqlen_q + row.position;
+  }
+
+  const AttentionFwdTask& task_;
+  const roofgate_attention_fwd_params& params_;
+  const int head_dim_;
+  const Scaling scaling_;
+  int64_t batch_ = 0;
+  int64_t head_kv_ = 0;
+  int64_t first_row_ = 0;
+  int rows_ = 0;
+  Tile* tiles_ = nullptr;  // [tiles_per_item]
+  uint32_t* queries_ = nullptr;
+  float* outputs_ = nullptr;
+  KeyTile key_tile_{};
+  uint32_t* probabilities_ = nullptr;  // [units of kTileKeys][kRows]
+  char* staging_ = nullptr;            // a vector of rows on its way through a transposition
+};
+
+template <class Simd, class Element>
+void run_item_of_element(const void* task, int64_t item, void* scratch) {
+  AttentionFwdItem<Simd, Element>::run(*static_cast<const AttentionFwdTask*>(task), item, scratch);
+}
+
+// For instruction sets that compute in fp32 and read either dtype.
+template <class Simd>
+void run_item_of_dtype(const void* task, int64_t item, void* scratch) {
+  if (static_cast<const AttentionFwdTask*>(task)->params.dtype == ROOFGATE_BF16) {
+    run_item_of_element<Simd, Bf16>(task, item, scratch);
+  } else {
+    run_item_of_element<Simd, Fp32>(task, item, scratch);
+  }
+}
+
+}  // namespace
+}  // namespace roofgate

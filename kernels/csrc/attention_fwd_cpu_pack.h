@@ -1,0 +1,148 @@
+// Moves rows of Q, K, V and O between the tensors and the packed tiles of attention_fwd_cpu_tile.h.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "attention_fwd_cpu_tile.h"
+
+namespace roofgate {
+namespace {
+
+constexpr int kMaxHeadDim = 256;
+
+// Element types of the tensors.
+struct Bf16 {
+  using Storage = uint16_t;
+
+  // The fp32 unit of an element.
+  static ROOFGATE_INLINE uint32_t widen(Storage value) {
+    return static_cast<uint32_t>(value) << 16;
+  }
+  // Rounds to nearest even; a NaN stays one.
+  static ROOFGATE_INLINE Storage narrow(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+    return static_cast<Storage>((bits & 0x7FFFFFFF) > 0x7F800000 ? (bits >> 16) | 0x40 : rounded);
+  }
+};
+
+struct Fp32 {
+  using Storage = float;
+
+  static ROOFGATE_INLINE uint32_t widen(Storage value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+  }
+  static ROOFGATE_INLINE Storage narrow(float value) { return value; }
+};
+
+// A [position, head_dim] matrix inside a tensor.
+template <class Element>
+struct Rows {
+  const typename Element::Storage* first;
+  int64_t stride;
+  int count;
+
+  // Rows past the end read as zero: a packed tile has whole chunks.
+  ROOFGATE_INLINE const typename Element::Storage* operator[](int row) const {
+    static const typename Element::Storage zeros[kMaxHeadDim] = {};
+    return row < count ? first + row * stride : zeros;
+  }
+};
+
+// units[0, count) = a row of elements.
+template <class Simd, class Element>
+ROOFGATE_INLINE void copy_units(const typename Element::Storage* row, uint32_t* units, int count) {
+  if constexpr (Simd::kElementsPerUnit == 2) {
+    memcpy(units, row, count * sizeof *units);
+  } else {
+    for (int i = 0; i < count; ++i) units[i] = Element::widen(row[i]);
+  }
+}
+
+// The first `padded_keys` of the tile [chunks of head_dim][kTileKeys][kUnitsPerChunk].
+template <class Simd, class Element>
+void pack_keys(const Rows<Element>& keys, int padded_keys, int head_dim, uint32_t* tile) {
+  const int chunks = head_dim / Simd::kElementsPerUnit / kUnitsPerChunk;
+  for (int key = 0; key < padded_keys; ++key) {
+    const typename Element::Storage* const row = keys[key];
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      copy_units<Simd, Element>(row + chunk * kUnitsPerChunk * Simd::kElementsPerUnit,
+                                tile + (chunk * kTileKeys + key) * kUnitsPerChunk, kUnitsPerChunk);
+    }
+  }
+}
+
+// The first `padded_keys` of the tile [head_dim / kUnitsPerChunk][units of
+// kTileKeys][kUnitsPerChunk]: a unit of two bf16 holds the same column of two neighbouring keys,
+// the first in the low half.
+template <class Simd, class Element>
+void pack_values(const Rows<Element>& values, int padded_keys, int head_dim, uint32_t* tile) {
+  constexpr int kTileUnits = kTileKeys / Simd::kElementsPerUnit;
+  for (int unit = 0; unit < padded_keys / Simd::kElementsPerUnit; ++unit) {
+    const typename Element::Storage* const even = values[unit * Simd::kElementsPerUnit];
+    [[maybe_unused]] const typename Element::Storage* const odd =
+        values[unit * Simd::kElementsPerUnit + 1];
+    for (int d = 0; d < head_dim; d += kUnitsPerChunk) {
+      uint32_t* const chunk = tile + (d / kUnitsPerChunk * kTileUnits + unit) * kUnitsPerChunk;
+      for (int i = 0; i < kUnitsPerChunk; ++i) {
+        if constexpr (Simd::kElementsPerUnit == 2) {
+          chunk[i] = even[d + i] | static_cast<uint32_t>(odd[d + i]) << 16;
+        } else {
+          chunk[i] = Element::widen(even[d + i]);
+        }
+      }
+    }
+  }
+}
+
+// Transposes a vector of query rows: packed[unit][0, kLanes) = rows[0, kLanes)[unit]. Null rows are
+// zero. `staging` holds kLanes * padded_units units.
+template <class Simd, class Element>
+void pack_queries(const typename Element::Storage* const (&rows)[Simd::kLanes], int head_dim,
+                  bool negate, uint32_t* packed, uint32_t* staging) {
+  const int units = head_dim / Simd::kElementsPerUnit;
+  const int padded_units = round_up(units, Simd::kLanes);
+  memset(staging, 0, sizeof *staging * padded_units * Simd::kLanes);
+  for (int lane = 0; lane < Simd::kLanes; ++lane) {
+    if (rows[lane] == nullptr) continue;
+    uint32_t* const row = staging + lane * padded_units;
+    copy_units<Simd, Element>(rows[lane], row, units);
+    if (!negate) continue;
+    const uint32_t signs = Simd::kElementsPerUnit == 2 ? 0x80008000u : 0x80000000u;
+    for (int unit = 0; unit < units; ++unit) row[unit] ^= signs;
+  }
+  for (int unit = 0; unit < padded_units; unit += Simd::kLanes) {
+    Simd::transpose(staging + unit, padded_units,
+                    packed + static_cast<ptrdiff_t>(unit) * QueryTile<Simd>::kRows,
+                    QueryTile<Simd>::kRows);
+  }
+}
+
+// rows[lane][:] = output[:][lane] * factors[lane]. Null rows are skipped. `staging` holds
+// kLanes * (head_dim + kLanes) floats.
+template <class Simd, class Element>
+void unpack_output(const float* output, const float* factors, int head_dim,
+                   typename Element::Storage* const (&rows)[Simd::kLanes], float* staging) {
+  float* const block = staging + head_dim * Simd::kLanes;
+  const typename Simd::Vector factor = Simd::load(factors);
+  for (int d = 0; d < head_dim; d += Simd::kLanes) {
+    for (int i = 0; i < Simd::kLanes; ++i) {
+      const float* const column = output + static_cast<ptrdiff_t>(d + i) * QueryTile<Simd>::kRows;
+      Simd::store(block + i * Simd::kLanes, Simd::multiply(Simd::load(column), factor));
+    }
+    Simd::transpose(block, Simd::kLanes, staging + d, head_dim);
+  }
+  for (int lane = 0; lane < Simd::kLanes; ++lane) {
+    if (rows[lane] == nullptr) continue;
+    const float* const row = staging + lane * head_dim;
+    for (int d = 0; d < head_dim; ++d) rows[lane][d] = Element::narrow(row[d]);
+  }
+}
+
+}  // namespace
+}  // namespace roofgate

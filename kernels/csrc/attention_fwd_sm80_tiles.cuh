@@ -1,0 +1,90 @@
+// Which tile the attention forward kernel takes on which architecture, chosen when the library is
+// built: the build makes one library per architecture and passes -DROOFGATE_SM, so that the host
+// (launch) and the device (loops) read one table.
+#pragma once
+
+#include <cstdint>
+
+#include "ptx.cuh"
+
+#ifndef ROOFGATE_SM
+#error "pass -DROOFGATE_SM=80, 86, 89 or 90: the architecture that this library is built for"
+#endif
+
+namespace roofgate {
+
+struct AttentionTile {
+  int block_q;          // queries per thread block
+  int block_k;          // keys per step of the main loop
+  int warps;            // each owns block_q / warps queries, a multiple of 16
+  bool q_in_registers;  // else the Q fragments are read from shared memory again for each key tile
+  int unrolled_steps;   // of the k16 steps of Q K^T: how far the compiler can read fragments ahead
+};
+
+// What a tile costs. A warp that owns R queries holds, per lane, R * head_dim / 32 registers of O
+// and R * block_k / 32 of scores, plus R * head_dim / 64 if Q stays in registers, and needs about
+// 50 more. Shared memory holds (block_q + 2 * block_k) * head_dim * 2 bytes. Each byte that a warp
+// reads of K and V feeds R FLOP: at 128 B/clk, 16 queries per warp supply 2048 FLOP/clk to the
+// tensor cores and 32 supply 4096.
+//
+// sm_80 and sm_90: the tensor cores take 2048 FLOP/clk (A100) and about 2700 through mma.sync
+// (H100), so each
+//   warp owns 32 queries. 2 blocks per SM, of 255 registers: one's softmax hides behind the other's
+//   products. head_dim 128: 128 O + 64 scores leave no room for Q. 64 KiB of shared memory.
+//   head_dim 64:  64 O + 64 scores + 32 Q. 32 KiB. Twice the keys would need 128 registers for
+//   scores.
+// sm_86 and sm_89: 1024 FLOP/clk, for which 16 queries per warp suffice, and 100 KiB of shared
+// memory per SM:
+//   no tile takes more than 48 KiB, for 2 blocks per SM.
+//   head_dim 128, causal: 64 x 64 wastes less work above the diagonal and has registers for Q.
+//   head_dim 128, full: 128 x 32 halves the traffic of K and V from L2.
+// The tiles of head_dim 128 are those of FlashAttention-2 (flash_fwd_launch_template.h). The
+// compiler spills in none of them; that limits unrolled_steps.
+constexpr AttentionTile attention_fwd_tile(int head_dim, bool causal) {
+  constexpr AttentionTile kHeadDim64 = {128, 64, 4, true, 4};
+#if ROOFGATE_SM == 86 || ROOFGATE_SM == 89
+  if (head_dim == 64) return kHeadDim64;
+  return causal ? AttentionTile{64, 64, 4, true, 8} : AttentionTile{128, 32, 4, false, 4};
+#elif ROOFGATE_SM == 80 || ROOFGATE_SM == 90
+  (void)causal;
+  return head_dim == 64 ? kHeadDim64 : AttentionTile{128, 64, 4, false, 4};
+#else
+#error "ROOFGATE_SM is not 80, 86, 89 or 90"
+#endif
+}
+
+// All that one instance of the kernel knows when it is compiled.
+template <class Element_, int head_dim, bool causal>
+struct AttentionForward {
+  using Element = Element_;
+  static constexpr AttentionTile kTile = attention_fwd_tile(head_dim, causal);
+  static constexpr int kHeadDim = head_dim;
+  static constexpr bool kCausal = causal;
+  static constexpr bool kQInRegisters = kTile.q_in_registers;
+  static constexpr int kBlockQ = kTile.block_q;
+  static constexpr int kBlockK = kTile.block_k;
+  static constexpr int kBlocksPerSm = 2;
+  static constexpr int kThreads = kTile.warps * 32;
+  static constexpr int kRowsPerWarp = kBlockQ / kTile.warps;
+  static constexpr int kRowBlocks = kRowsPerWarp / 16;  // m16 tiles of a warp
+  static constexpr int kHeadSteps = kHeadDim / 16;      // k16 steps of Q K^T, n16 tiles of O
+  static constexpr int kUnrolledHeadSteps = kTile.unrolled_steps;
+  static constexpr int kKeySteps = kBlockK / 16;  // n16 tiles of the scores, k16 steps of P V
+
+  static constexpr int kRowBytes = kHeadDim * 2;
+  static constexpr int kQBytes = kBlockQ * kRowBytes;
+  static constexpr int kKvBytes = kBlockK * kRowBytes;
+  static constexpr int kSharedBytes = kQBytes + 2 * kKvBytes;
+
+  // Registers of one lane, in the order of the mma fragments.
+  using Scores = float[kRowBlocks][kBlockK / 8][4];
+  using Output = float[kRowBlocks][kHeadDim / 8][4];
+  using QueryFragments =
+      uint32_t[kQInRegisters ? kRowBlocks : 1][kQInRegisters ? kHeadSteps : 1][4];
+
+  static_assert(kHeadDim == 64 || kHeadDim == 128);
+  static_assert(!kQInRegisters || kUnrolledHeadSteps == kHeadSteps, "registers have no index");
+  static_assert(kRowsPerWarp % 16 == 0 && kBlockK % 16 == 0);
+};
+
+}  // namespace roofgate

@@ -1,0 +1,234 @@
+"""Everything that is known of the present sources, joined and judged: the one input of the gate and the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from kernels.workspace import Workspace
+from perf import compare, gate, roofline, stats
+from perf.config import Suite
+from perf.evidence import Evidence, Sources, gather, with_history
+from perf.model import (
+    OWN_IMPLEMENTATION,
+    Assessment,
+    Capture,
+    CaseAssessment,
+    Comparison,
+    Device,
+    HistoryPoint,
+    KernelAssessment,
+    Layer,
+    LayerStatus,
+    Machine,
+    Measurement,
+    NoiseFloor,
+    PeerRatio,
+    Problem,
+    Run,
+)
+from perf.pins import Pins
+
+
+def load_assessment(workspace: Workspace, sources: Sources | None = None, suite: str | None = None) -> Assessment:
+    """Read and judge everything, history included, for the reports.
+
+    Args:
+        workspace: where results lie.
+        sources: other configuration files than the repository's.
+        suite: judge the newest run of this suite; the newest of any suite if None.
+
+    Raises:
+        RoofgateError: there is no git repository or commit. Everything else that is missing or broken becomes a problem
+            of the assessment.
+    """
+    return assess(with_history(gather(workspace, sources or Sources(), suite), workspace))
+
+
+def assess(evidence: Evidence) -> Assessment:
+    """Join and judge (pure)."""
+    noise, cases = _judge_cases(evidence)
+    kernels = _kernels(evidence)
+    machine = evidence.run.machine if evidence.run else None
+    findings = gate.Findings(
+        cases=cases,
+        kernels=kernels,
+        instruction_sets=frozenset(machine.instruction_sets if machine else ()),
+        suite=evidence.run.suite if evidence.run else "",
+        failures=evidence.failures + _unmatched(evidence),
+    )
+    return Assessment(
+        commit=evidence.commit,
+        machine=machine,
+        run=evidence.run,
+        baseline=evidence.baseline,
+        noise=noise,
+        layers=_layers(evidence, cases, machine),
+        cases=cases,
+        kernels=kernels,
+        targets=evidence.targets,
+        gate=gate.evaluate(evidence.thresholds, findings),
+        steps=evidence.steps,
+        problems=_problems(evidence),
+    )
+
+
+def _unmatched(evidence: Evidence) -> tuple[str, ...]:
+    """Rules that cannot apply to anything; not asked where the suites themselves could not be read."""
+    if not evidence.suites or not evidence.targets:
+        return ()
+    cases = {
+        (case.name, target.name)
+        for target in evidence.targets
+        for suite in evidence.suites.values()
+        for case in suite.cases(target.device)
+    }
+    if evidence.run:
+        cases |= {(item.case.name, item.target) for item in evidence.run.measurements}
+    captures = [capture for found in evidence.captures for capture in found.captures]
+    kernels = {(capture.kernel, capture.architecture) for capture in (*captures, *evidence.pins.captures)}
+    return gate.unmatched_rules(evidence.thresholds, sorted(cases), sorted(kernels))
+
+
+def _judge_cases(evidence: Evidence) -> tuple[NoiseFloor, tuple[CaseAssessment, ...]]:
+    run = evidence.run
+    if run is None:
+        return NoiseFloor(value=None, controls=0, reason="nothing was measured"), ()
+    compared = compare.compare_runs(run, evidence.baseline, evidence.thresholds.margin)
+    history = _history(evidence)
+    cases = tuple(
+        _case(evidence, run, found, compared.cases[key], history.get(key, ()))
+        for key, found in compare.by_case(run).items()
+        if OWN_IMPLEMENTATION in found
+    )
+    return compared.noise, cases
+
+
+def _case(
+    evidence: Evidence,
+    run: Run,
+    found: Mapping[str, Measurement],
+    comparison: Comparison,
+    history: tuple[HistoryPoint, ...],
+) -> CaseAssessment:
+    own = found[OWN_IMPLEMENTATION]
+    peers = tuple(item for name, item in found.items() if name != OWN_IMPLEMENTATION)
+    return CaseAssessment(
+        case=own.case,
+        device=own.device,
+        target=own.target,
+        own=own,
+        interval_s=stats.median_interval(own.samples_s),
+        throughput_flop_per_s=roofline.throughput(own.case, own.median_s),
+        peers=peers,
+        ratios=tuple(_ratio(own, peer) for peer in peers),
+        roofline=roofline.roofline_point(own, run.ceilings),
+        comparison=comparison,
+        floors=roofline.floors(own.case, evidence.targets),
+        history=history,
+    )
+
+
+def _ratio(own: Measurement, peer: Measurement) -> PeerRatio:
+    estimate = stats.exponential(stats.paired_log_ratio(peer.samples_s, own.samples_s))
+    return PeerRatio(peer=peer.implementation, ratio=estimate.value, interval=estimate.interval)
+
+
+def _history(evidence: Evidence) -> dict[compare.Key, tuple[HistoryPoint, ...]]:
+    """Earlier results of each case, oldest first."""
+    points: dict[compare.Key, list[HistoryPoint]] = {}
+    for run in reversed(evidence.history):
+        if evidence.run and run.started <= evidence.run.started:
+            for key, found in compare.by_case(run).items():
+                if OWN_IMPLEMENTATION in found:
+                    points.setdefault(key, []).append(_point(run, found))
+    return {key: tuple(found) for key, found in points.items()}
+
+
+def _point(run: Run, found: Mapping[str, Measurement]) -> HistoryPoint:
+    own = found[OWN_IMPLEMENTATION].median_s
+    peer = next((item for name, item in found.items() if name != OWN_IMPLEMENTATION), None)
+    return HistoryPoint(
+        run_id=run.id,
+        commit=run.commit.short,
+        started=run.started,
+        median_s=own,
+        peer_ratio=peer.median_s / own if peer else None,
+    )
+
+
+def _kernels(evidence: Evidence) -> tuple[KernelAssessment, ...]:
+    captures: dict[str, list[Capture]] = {}
+    for capture_set in evidence.captures:
+        for capture in capture_set.captures:
+            captures.setdefault(capture.kernel, []).append(capture)
+    return tuple(_kernel(evidence.pins, kernel, captures[kernel]) for kernel in sorted(captures))
+
+
+def _kernel(pins: Pins, kernel: str, captures: Iterable[Capture]) -> KernelAssessment:
+    ordered = tuple(sorted(captures, key=lambda capture: capture.architecture))
+    comparisons = tuple(
+        comparison
+        for capture in ordered
+        for comparison in compare.compare_captures(capture, pins.find(kernel, capture.architecture))
+    )
+    return KernelAssessment(kernel=kernel, captures=ordered, comparisons=comparisons)
+
+
+def _layers(evidence: Evidence, cases: tuple[CaseAssessment, ...], machine: Machine | None) -> tuple[LayerStatus, ...]:
+    has_gpu = machine is not None and bool(machine.gpus)
+    no_hardware = "Nsight Compute captures are not part of this version" if has_gpu else "no NVIDIA GPU here"
+    return (
+        _captured(evidence, Layer.STATIC, "no captures of the present sources; run: nox -s profile"),
+        _captured(evidence, Layer.SIMULATED, "no simulator in this version"),
+        _timed(evidence, cases),
+        _captured(evidence, Layer.HARDWARE, no_hardware),
+    )
+
+
+def _captured(evidence: Evidence, layer: Layer, otherwise: str) -> LayerStatus:
+    sets = [found for found in evidence.captures if found.layer is layer]
+    captures = [capture for found in sets for capture in found.captures]
+    if captures:
+        kernels = {capture.kernel for capture in captures}
+        architectures = {capture.architecture for capture in captures}
+        text = f"{_count(len(kernels), 'kernel')} x {_count(len(architectures), 'architecture')}"
+        return LayerStatus(layer=layer, ran=True, text=text)
+    reasons = [problem.reason for found in sets for problem in found.problems]
+    return LayerStatus(layer=layer, ran=False, text=f"not run: {(reasons or [otherwise])[0]}")
+
+
+def _timed(evidence: Evidence, cases: tuple[CaseAssessment, ...]) -> LayerStatus:
+    if not cases:
+        reason = "no case was measured" if evidence.run else "no run of the present sources; run: nox -s bench"
+        return LayerStatus(layer=Layer.TIMED, ran=False, text=f"not run: {reason}")
+    targets = sorted({case.target for case in cases})
+    cut_short = "" if evidence.run and evidence.run.complete else ", cut short"
+    return LayerStatus(
+        layer=Layer.TIMED, ran=True, text=f"{_count(len(cases), 'case')} on {', '.join(targets)}{cut_short}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _problems(evidence: Evidence) -> tuple[Problem, ...]:
+    failed = tuple(
+        Problem(subject=f"step {step.step}", reason=step.error or f"ended with exit code {step.exit_code}")
+        for step in evidence.steps
+        if step.exit_code != 0
+    )
+    captured = tuple(problem for found in evidence.captures for problem in found.problems)
+    gpu_less = evidence.run is not None and not evidence.run.machine.gpus
+    unmeasured = tuple(_unmeasured(suite) for suite in _gpu_suites(evidence)) if gpu_less else ()
+    return (*failed, *evidence.problems, *(evidence.run.problems if evidence.run else ()), *captured, *unmeasured)
+
+
+def _gpu_suites(evidence: Evidence) -> list[Suite]:
+    suite = evidence.suites.get(evidence.run.suite) if evidence.run else None
+    return [suite] if suite and suite.cases(Device.CUDA) else []
+
+
+def _unmeasured(suite: Suite) -> Problem:
+    cases = _count(len(suite.cases(Device.CUDA)), "CUDA case")
+    return Problem(subject=f"{cases} of suite {suite.name}", reason="not run: no NVIDIA GPU here")

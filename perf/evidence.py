@@ -1,0 +1,189 @@
+"""Everything that the gate and the reports judge, read from disk and not yet judged.
+
+:func:`gather` reads what the gate needs, and :func:`with_history` adds the earlier runs that only the reports show,
+since reading fifty run files takes longer than the gate may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from kernels.build_record import BuildRecord, BuildStatus, read_record
+from kernels.errors import RoofgateError
+from kernels.workspace import Workspace
+from perf import repository, store
+from perf.config import (
+    DEFAULT_SUITES,
+    DEFAULT_TARGETS,
+    DEFAULT_THRESHOLDS,
+    Suite,
+    load_suites,
+    load_targets,
+    load_thresholds,
+)
+from perf.model import CaptureSet, Commit, Problem, Run, StepStatus, Target
+from perf.pins import DEFAULT_PINS, Pins, load_pins
+from perf.rules import Thresholds
+
+# The steps whose failure leaves the gate without the evidence that it judges.
+EVIDENCE_STEPS = ("build", "bench", "profile")
+
+ContentT = TypeVar("ContentT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """The tracked files that say what is measured and what is demanded."""
+
+    targets: Path = DEFAULT_TARGETS
+    suites: Path = DEFAULT_SUITES
+    thresholds: Path = DEFAULT_THRESHOLDS
+    pins: Path = DEFAULT_PINS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything read, before anything is judged. ``failures`` are why the gate can only say ERROR."""
+
+    commit: Commit
+    targets: tuple[Target, ...] = ()
+    suites: Mapping[str, Suite] = field(default_factory=dict)
+    thresholds: Thresholds = field(default_factory=lambda: Thresholds(margin=0.0, rules=()))
+    run: Run | None = None
+    baseline: Run | None = None
+    history: tuple[Run, ...] = ()  # newest first
+    captures: tuple[CaptureSet, ...] = ()  # of the present sources
+    pins: Pins = field(default_factory=lambda: Pins(compilers={}, captures=()))
+    steps: tuple[StepStatus, ...] = ()  # of the present sources
+    failures: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def gather(workspace: Workspace, sources: Sources, suite: str | None = None) -> Evidence:
+    """Read all but the history.
+
+    Args:
+        workspace: where results lie.
+        sources: the configuration files.
+        suite: take the newest run of this suite; the newest of any suite if None.
+
+    Raises:
+        RoofgateError: there is no git repository or commit. Everything else that is missing or broken is kept as a
+            failure or a problem.
+    """
+    commit = repository.current_commit()
+    reading = _Reading()
+    run, run_problems = find_run(workspace, commit.tree, suite)
+    baseline, baseline_problems = _find_baseline(workspace, run)
+    capture_sets, capture_problems = store.read_captures(workspace.captures)
+    steps, step_problems = store.read_steps(workspace)
+    evidence = Evidence(
+        commit=commit,
+        targets=reading.config(lambda: load_targets(sources.targets), ()),
+        suites=reading.config(lambda: load_suites(sources.suites), {}),
+        thresholds=reading.config(lambda: load_thresholds(sources.thresholds), Thresholds(margin=0.0, rules=())),
+        pins=reading.config(lambda: load_pins(sources.pins), Pins(compilers={}, captures=())),
+        run=run,
+        baseline=baseline,
+        captures=tuple(found for found in capture_sets if found.tree == commit.tree),
+        steps=tuple(step for step in steps if step.tree == commit.tree),
+    )
+    build_problems, build_failures = _build_problems(workspace)
+    stale = tuple(_stale(found) for found in capture_sets if found.tree != commit.tree)
+    return replace(
+        evidence,
+        failures=(*reading.failures, *_step_failures(evidence), *build_failures, *_missing_run(evidence, suite)),
+        problems=(*run_problems, *baseline_problems, *capture_problems, *stale, *step_problems, *build_problems),
+    )
+
+
+class _Reading:
+    """Reads configuration, and keeps every mistake instead of stopping at it."""
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+
+    def config(self, read: Callable[[], ContentT], default: ContentT) -> ContentT:
+        try:
+            return read()
+        except RoofgateError as error:
+            self.failures.append(str(error))
+            return default
+
+
+def find_run(workspace: Workspace, tree: str, suite: str | None = None) -> tuple[Run | None, tuple[Problem, ...]]:
+    """The newest run of these sources, and what could not be read while looking for it.
+
+    Stops at the first that fits, so that a long history costs nothing.
+    """
+    problems: list[Problem] = []
+    for path in store.files_mentioning(store.run_files(workspace.runs), tree):
+        runs, found = store.load_run_files((path,))
+        problems += found
+        for run in runs:
+            if run.commit.tree == tree and suite in {None, run.suite}:
+                return run, tuple(problems)
+    return None, tuple(problems)
+
+
+def baseline_path(workspace: Workspace, run: Run) -> Path:
+    """Where the timed baseline for the machine and suite of ``run`` is kept."""
+    return workspace.baselines / run.machine.fingerprint / f"{run.suite}.json"
+
+
+def _find_baseline(workspace: Workspace, run: Run | None) -> tuple[Run | None, tuple[Problem, ...]]:
+    path = baseline_path(workspace, run) if run else None
+    if path is None or not path.exists():
+        return None, ()
+    runs, problems = store.load_run_files((path,))
+    return (runs[0] if runs else None), problems
+
+
+def _stale(captures: CaptureSet) -> Problem:
+    return Problem(
+        subject=f"{captures.layer.value} captures", reason="left out: they are of other sources; run: nox -s profile"
+    )
+
+
+def _step_failures(evidence: Evidence) -> tuple[str, ...]:
+    return tuple(
+        f"step {step.step} failed with exit code {step.exit_code}" + (f": {step.error}" if step.error else "")
+        for step in evidence.steps
+        if step.step in EVIDENCE_STEPS and step.exit_code != 0
+    )
+
+
+def _missing_run(evidence: Evidence, suite: str | None) -> tuple[str, ...]:
+    if evidence.run is not None:
+        return () if evidence.run.complete else (f"run {evidence.run.id} was cut short; run: nox -s bench",)
+    which = f"suite {suite!r}" if suite else "any suite"
+    return (f"no timed result of {which} for the present sources ({evidence.commit.tree}); run: nox -s bench",)
+
+
+def _build_problems(workspace: Workspace) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
+    """What did not build, as problems; and of these, what a compiler refused, as failures."""
+    try:
+        record: BuildRecord = read_record(workspace.build_record)
+    except RoofgateError as error:
+        return (Problem(subject="build", reason=str(error)),), ()
+    unbuilt = [library for library in record.libraries if library.status is not BuildStatus.BUILT]
+    problems = tuple(
+        Problem(subject=library.name, reason=f"{library.status.value.replace('_', ' ')}: {library.reason}")
+        for library in unbuilt
+    )
+    refused = [library.name for library in unbuilt if library.status is BuildStatus.FAILED]
+    return problems, tuple(f"{name} did not compile; see the build's output above or the report" for name in refused)
+
+
+def with_history(evidence: Evidence, workspace: Workspace) -> Evidence:
+    """``evidence`` with every other stored run of the same machine, and the files that could not be read."""
+    present = evidence.run
+    paths = tuple(path for path in store.run_files(workspace.runs) if not (present and present.path == str(path)))
+    runs, problems = store.load_run_files(paths)
+    history = tuple(run for run in runs if present and run.machine.fingerprint == present.machine.fingerprint)
+    known = set(evidence.problems)
+    unread = tuple(problem for problem in problems if problem not in known)
+    return replace(evidence, history=history, problems=(*evidence.problems, *unread))

@@ -1,0 +1,96 @@
+"""Measure one case: our kernel and its peers alternately, after a look at the answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+
+from kernels import ops
+from kernels.errors import RoofgateError
+from kernels.library import InstructionSet
+from perf.alternate import LeftOut, measure_alternately
+from perf.model import OWN_IMPLEMENTATION, Case, Device, DType, Measurement, Problem
+from perf.peers import Inputs, make_inputs, own_contender, peer_contenders
+from perf.timer import CpuTimer, CudaTimer, Timer
+
+# Far above the rounding of a right answer to unit-variance inputs, far below what a wrong tile or mask gives. The
+# tests judge accuracy; this only keeps a broken kernel's time out of the history.
+_TOLERANCE = {DType.BF16: 0.1, DType.FP16: 0.02, DType.FP32: 1e-3}
+
+
+class WrongAnswerError(RoofgateError):
+    """A kernel's output is far from torch's, so its time means nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """Measurements of one case by implementation, and the implementations that gave none."""
+
+    measurements: dict[str, Measurement]
+    problems: dict[str, Problem]
+    spent_s: float  # inside measured calls
+
+
+def measure_case(case: Case, device: Device, target: str, *, seconds_each: float) -> CaseResult:
+    """Measure every implementation of ``case`` on ``device``, alternately.
+
+    Raises :class:`WrongAnswerError` if our output is far from the first peer's, and any :class:`RoofgateError` of a
+    library that is not built.
+    """
+    inputs = make_inputs(case, device)
+    own = own_contender(case, inputs)
+    peers, refused, expected = peer_contenders(case, device, inputs)
+    difference = None
+    if expected is not None:
+        difference = _checked_difference(case, cast(torch.Tensor, own.call()), expected)
+    timer: Timer = CpuTimer() if device is Device.CPU else CudaTimer()
+    sampled = measure_alternately({OWN_IMPLEMENTATION: own, **peers}, timer, seconds_each=seconds_each)
+    measurements = {}
+    problems = {name: _problem(case, name, reason) for name, reason in refused.items()}
+    for name, samples in sampled.items():
+        if isinstance(samples, LeftOut):
+            problems[name] = _problem(case, name, samples.reason)
+            continue
+        is_own = name == OWN_IMPLEMENTATION
+        measurements[name] = Measurement(
+            case=case,
+            device=device,
+            target=target,
+            implementation=name,
+            samples_s=samples.seconds,
+            iterations=samples.iterations,
+            library_fingerprint=ops.library_for(inputs.q).fingerprint if is_own else "",
+            isa=_isa(case, inputs) if is_own else "",
+            max_abs_difference=difference if is_own else None,
+        )
+    return CaseResult(
+        measurements=measurements, problems=problems, spent_s=sum(each.spent_s for each in sampled.values())
+    )
+
+
+def _problem(case: Case, implementation: str, reason: str) -> Problem:
+    return Problem(subject=f"{case.name}[{implementation}]", reason=f"not run: {reason}")
+
+
+def _checked_difference(case: Case, output: torch.Tensor, expected: torch.Tensor) -> float:
+    difference = float((output.float() - expected.float()).abs().max())
+    if not difference <= _TOLERANCE[case.dtype]:
+        raise WrongAnswerError(
+            f"{case.name}: output differs from torch's by up to {difference:.3g}, expected at most "
+            f"{_TOLERANCE[case.dtype]:g}; not timed. Run the correctness tests: nox -s tests -- tests/kernels"
+        )
+    return difference
+
+
+def _isa(case: Case, inputs: Inputs) -> str:
+    """The instruction set that AUTO chose for this case; the compute capability on CUDA."""
+    if inputs.q.is_cuda:
+        major, minor = torch.cuda.get_device_capability(inputs.q.device)
+        return f"sm_{major}{minor}"
+    best = ops.library_for(inputs.q).best_isa()
+    # Dot products of bf16 pairs serve bf16 alone: fp32 takes the next best.
+    if best is InstructionSet.AVX512_BF16 and case.dtype is DType.FP32:
+        best = InstructionSet.AVX512
+    return best.name.lower()

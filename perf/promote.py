@@ -1,0 +1,94 @@
+"""``python -m perf promote``: make the present results the baseline that later ones are compared with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from kernels.artifacts import write_atomically
+from kernels.build_record import BuildRecord, BuildStatus, read_record
+from kernels.errors import EXIT_PASS, RoofgateError
+from kernels.workspace import Workspace
+from perf import repository, store
+from perf.evidence import baseline_path
+from perf.model import Capture, Commit, Layer, Run
+from perf.pins import DEFAULT_PINS, load_pins, replace_pins, write_pins
+
+EXAMPLES = """\
+examples:
+  python -m perf promote      after: python -m nox -s build bench profile
+
+Timed results go to out/baselines/ for this machine alone; static ones to perf/baselines/pins.yml, which you commit.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command has no options of its own."""
+    del parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Promote and say what was written; returns the exit code."""
+    del options
+    workspace = Workspace()
+    with workspace.writing("roofgate promote"):
+        promote(workspace, repository.current_commit(), DEFAULT_PINS, print)
+    return EXIT_PASS
+
+
+def promote(workspace: Workspace, commit: Commit, pins: Path, say: Callable[[str], object]) -> None:
+    """Copy the newest complete run of every suite, and replace the pins of the captured architectures.
+
+    Raises:
+        RoofgateError: a library did not compile, or the present sources have no complete run.
+    """
+    record = read_record(workspace.build_record)
+    _require_build(record)
+    runs = _complete_runs(workspace, commit)
+    if commit.dirty:
+        say("note: there are uncommitted edits; the baseline belongs to them, not to the commit alone")
+    for suite_run in runs:
+        path = baseline_path(workspace, suite_run)
+        write_atomically(path, Path(suite_run.path).read_bytes())
+        say(f"{path}: suite {suite_run.suite}, {len(suite_run.measurements)} measurements of run {suite_run.id}")
+    _promote_pins(workspace, commit, record, pins, say)
+
+
+def _require_build(record: BuildRecord) -> None:
+    failed = [library.name for library in record.libraries if library.status is BuildStatus.FAILED]
+    if failed:
+        raise RoofgateError(f"{', '.join(failed)} did not compile; correct the source, then run: nox -s build")
+
+
+def _complete_runs(workspace: Workspace, commit: Commit) -> list[Run]:
+    """The newest complete run of each suite of the present sources, on any machine that shares this folder."""
+    candidates = tuple(store.files_mentioning(store.run_files(workspace.runs), commit.tree))
+    stored, _ = store.load_run_files(candidates)
+    newest: dict[tuple[str, str], Run] = {}
+    for found in stored:
+        if found.complete and found.commit.tree == commit.tree:
+            newest.setdefault((found.machine.fingerprint, found.suite), found)
+    if not newest:
+        raise RoofgateError(f"no complete run of the present sources ({commit.tree}); run: nox -s bench")
+    return list(newest.values())
+
+
+def _promote_pins(
+    workspace: Workspace, commit: Commit, record: BuildRecord, pins: Path, say: Callable[[str], object]
+) -> None:
+    captures = _static_captures(workspace, commit)
+    if not captures:
+        say(f"{pins}: left as it is, since the present sources have no static captures; run: nox -s profile")
+        return
+    compilers = {library.architecture: library.compiler for library in record.libraries if library.compiler}
+    write_pins(replace_pins(load_pins(pins), captures, compilers), pins)
+    architectures = sorted({capture.architecture for capture in captures})
+    kernels = {capture.kernel for capture in captures}
+    say(f"{pins}: {len(kernels)} kernels on {', '.join(architectures)}; review the difference and commit it")
+
+
+def _static_captures(workspace: Workspace, commit: Commit) -> tuple[Capture, ...]:
+    sets, _ = store.read_captures(workspace.captures)
+    present = (found for found in sets if found.layer is Layer.STATIC and found.tree == commit.tree)
+    return tuple(capture for found in present for capture in found.captures)

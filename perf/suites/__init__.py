@@ -1,0 +1,1 @@
+"""The pytest-benchmark suites. Run them through ``python -m perf bench``, which loads :mod:`perf.plugin`."""
