@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import nox
@@ -42,6 +44,7 @@ def _wants_no_venv() -> bool:
 def _python(session: nox.Session) -> str:
     """The Python that has everything: the shared environment's, made or brought up to date first."""
     if _wants_no_venv():
+        _check_installed(session)
         return sys.executable
     if sys.version_info < (3, 11):  # noqa: UP036 - nox itself runs on older ones
         session.error(f"Python {sys.version.split()[0]} is too old: run nox with Python 3.11 or later")
@@ -55,6 +58,20 @@ def _python(session: nox.Session) -> str:
         session.run(str(python), "-m", "pip", "install", "--quiet", "--upgrade", *requirements, external=True)
         stamp.write_text(digest)
     return str(python)
+
+
+def _check_installed(session: nox.Session) -> None:
+    """End the session with a list of what this Python lacks, instead of a traceback later."""
+    requirements = [*PROJECT["project"]["dependencies"], *nox.project.dependency_groups(PROJECT, "torch", "bench")]
+    missing = []
+    for requirement in requirements:
+        name = re.split(r"[^A-Za-z0-9_.-]", requirement, maxsplit=1)[0]
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            missing.append(requirement)
+    if missing:
+        session.error(f"--no-venv: {sys.executable} lacks {', '.join(missing)}; install them or leave --no-venv out")
 
 
 def _run(session: nox.Session, *command: str) -> None:

@@ -7,8 +7,8 @@ import sys
 import time
 
 from kernels import build
-from kernels.build_record import BuildRecord, BuildStatus
-from kernels.errors import EXIT_ERROR, EXIT_PASS
+from kernels.build_record import BuildRecord, BuildStatus, LibraryBuild
+from kernels.errors import EXIT_PASS, RoofgateError
 from kernels.workspace import Workspace, run_step
 
 EXAMPLES = """\
@@ -47,7 +47,12 @@ def _build(workspace: Workspace, architectures: tuple[str, ...]) -> int:
         f"{_summary(record)}: {fresh or 'nothing'} newly built, {time.monotonic() - started:.1f} s; "
         f"record: {workspace.build_record}"
     )
-    return EXIT_ERROR if _is_unusable(record) else EXIT_PASS
+    unusable = [library.name for library in record.libraries if _is_unusable(library)]
+    if unusable:
+        raise RoofgateError(
+            f"{', '.join(unusable)} could not be built; the compiler's words are above and in the report"
+        )
+    return EXIT_PASS
 
 
 def _summary(record: BuildRecord) -> str:
@@ -55,12 +60,10 @@ def _summary(record: BuildRecord) -> str:
     return ", ".join(f"{count} {status.value.replace('_', ' ')}" for status, count in counts.items() if count)
 
 
-def _is_unusable(record: BuildRecord) -> bool:
+def _is_unusable(library: LibraryBuild) -> bool:
     """A refused source, or no host library: the pipeline needs at least the host's."""
-    return any(
-        library.status is BuildStatus.FAILED
-        or (library.status is BuildStatus.NOT_RUN and library.name == build.HOST_LIBRARY)
-        for library in record.libraries
+    return library.status is BuildStatus.FAILED or (
+        library.status is BuildStatus.NOT_RUN and library.name == build.HOST_LIBRARY
     )
 
 

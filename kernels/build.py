@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernels import sources
-from kernels.build_record import BuildRecord, BuildStatus, DeviceCode, LibraryBuild, write_record
+from kernels.build_record import BuildRecord, BuildStatus, DeviceCode, LibraryBuild, read_record, write_record
 from kernels.errors import RoofgateError
 from kernels.fingerprint import machine_code_fingerprint
 from kernels.sources import CudaArchitecture
@@ -128,7 +128,15 @@ def build(workspace: Workspace, architectures: Iterable[str], progress: Progress
 
 def sources_digest() -> str:
     """Digest of everything that decides what a build makes: equal digests, equal libraries."""
-    return digest_files(Path(), [*sources.SOURCE_FOLDER.iterdir(), *Path("kernels").glob("*.py")])
+    return digest_files(Path(), [*sources.SOURCE_FOLDER.glob("*"), *Path("kernels").glob("*.py")])
+
+
+def current_record(workspace: Workspace) -> BuildRecord:
+    """The record of the present sources' build; raises :class:`RoofgateError` if they have changed since."""
+    record = read_record(workspace.build_record)
+    if record.sources_digest != sources_digest():
+        raise RoofgateError("the sources have changed since the last build; run: nox -s build")
+    return record
 
 
 def known_architectures() -> tuple[str, ...]:

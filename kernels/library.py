@@ -147,7 +147,9 @@ def open_built(record: BuildRecord, name: str) -> Library:
     """Open the library called ``name`` of a build record; raises :class:`RoofgateError` if it was not built."""
     built = record.library(name)
     if built.status is not BuildStatus.BUILT:
-        raise RoofgateError(f"library {name!r} is not built: {built.reason}")
+        # The compiler's whole answer can be thousands of lines; the build printed it and the report shows it.
+        first_line = built.reason.partition("\n")[0]
+        raise RoofgateError(f"library {name!r} is not built ({first_line}); run: nox -s build")
     return Library(Path(built.library), built.fingerprint)
 
 

@@ -19,11 +19,11 @@ class Command:
 
 
 COMMANDS = {
+    "doctor": Command("perf.doctor", "what this machine can run, and what is missing"),
     "bench": Command("perf.bench", "measure a suite against torch and the machine's ceilings"),
     "show": Command("perf.show", "print a stored run as a table"),
     "gate": Command("perf.verdict", "judge the stored results against ci/thresholds.yml"),
     "promote": Command("perf.promote", "make the present results the baseline"),
-    "doctor": Command("perf.doctor", "say what this machine can run and what is missing"),
 }
 
 

@@ -231,4 +231,4 @@ def _gpu_suites(evidence: Evidence) -> list[Suite]:
 
 def _unmeasured(suite: Suite) -> Problem:
     cases = _count(len(suite.cases(Device.CUDA)), "CUDA case")
-    return Problem(subject=f"{cases} of suite {suite.name}", reason="not run: no NVIDIA GPU here")
+    return Problem(subject=f"{cases} of suite {suite.name}", reason="no NVIDIA GPU here")

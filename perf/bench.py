@@ -6,13 +6,12 @@ import argparse
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from kernels.build import sources_digest
-from kernels.build_record import read_record
+from kernels.build import HOST_LIBRARY, current_record
 from kernels.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PASS, RoofgateError
+from kernels.library import open_built
 from kernels.workspace import Workspace, run_step
-from perf import store
+from perf import repository, store
 from perf.config import find_suite, load_suites
 from perf.show import print_run
 
@@ -30,13 +29,12 @@ keeps the finished cases.
 _PYTEST_OPTIONS = (
     "-p",
     "perf.plugin",
-    "--quiet",
-    "--no-header",
+    "-p",
+    "no:terminal",  # perf.plugin prints a line per case, and the table at the end is ours
+    "--capture=no",
     "--import-mode=importlib",
     "--override-ini=python_files=bench_*.py",
     "--override-ini=filterwarnings=default",
-    "--benchmark-columns=min,median,iqr,rounds,iterations",
-    "--benchmark-sort=min",
     "--benchmark-disable-gc",
 )
 _SUITE_FILES = ("perf/suites/bench_ceilings.py", "perf/suites/bench_attention.py")
@@ -56,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _bench(workspace: Workspace, suite: str, keyword: str | None) -> int:
     find_suite(load_suites(), suite)
-    if read_record(workspace.build_record).sources_digest != sources_digest():
-        raise RoofgateError("the sources have changed since the last build; run: nox -s build")
+    repository.current_commit()  # a result without a commit could not be kept
+    open_built(current_record(workspace), HOST_LIBRARY)  # nothing can be measured without it
     for path in _adopt(workspace):
         print(f"{path}: kept what an interrupted run had finished")
     arguments = [*_PYTEST_OPTIONS, f"--suite={suite}", f"--workspace={workspace.root}", *_SUITE_FILES]
@@ -68,7 +66,7 @@ def _bench(workspace: Workspace, suite: str, keyword: str | None) -> int:
     status = pytest.main(arguments)
     for path in store.run_files(workspace.runs)[:1]:
         if path not in before:
-            print_run(store.read_run(path), Console())
+            print_run(store.read_run(path))
     return _exit_code(int(status), suite)
 
 

@@ -97,9 +97,9 @@ def _copy(device: Device, size_bytes: int) -> tuple[Callable[[], object], float,
     params = CeilingCopyParams(dst=destination.data_ptr(), src=source.data_ptr(), bytes=size_bytes, threads=threads)
     library = _library(device)
 
-    def call() -> torch.Tensor:
+    def call() -> tuple[torch.Tensor, torch.Tensor]:
         library.ceiling_copy(params, _stream(device))
-        return destination  # held by the closure, as the C side only sees addresses
+        return source, destination  # so that the closure keeps both alive: the C side holds addresses only
 
     detail = f"copy of {size_bytes >> 20} MiB, bytes read plus bytes written"
     return call, 2.0 * size_bytes, _on(device, detail)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
 from perf.model import (
     OWN_IMPLEMENTATION,
@@ -120,21 +120,28 @@ class _Noise:
     of_all: float | None = None  # none of all cases does, 95 %
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Controls:
+    """Differences between the two runs, in logarithms, of what is the same code in both."""
+
+    differences: Sequence[float]
+    kind: str
+
+
 def _noise(pairs: Mapping[Key, _Pair], obstacle: str) -> _Noise:
-    controls = [] if obstacle else [control for pair in pairs.values() for control in _controls(pair)]
-    if len(controls) < MIN_CONTROLS:
-        reason = (
-            obstacle or f"only {len(controls)} controls (ratios of two peers in both runs), fewer than {MIN_CONTROLS}"
-        )
-        return _Noise(floor=NoiseFloor(value=None, controls=len(controls), reason=reason))
-    of_all = noise_bound(controls, comparisons=len(pairs))
+    controls = _find_controls(list(pairs.values()))
+    count = 0 if obstacle else len(controls.differences)
+    if count < MIN_CONTROLS:
+        reason = obstacle or f"only {count} controls ({controls.kind}), fewer than {MIN_CONTROLS}"
+        return _Noise(floor=NoiseFloor(value=None, controls=count, reason=reason))
+    of_all = noise_bound(controls.differences, comparisons=len(pairs))
     value = math.expm1(of_all)
     reason = (
         f"{percent(value)}: with 95 % confidence none of {len(pairs)} cases passes it by noise alone; "
-        f"from {len(controls)} ratios between peers, which are the same code in both runs"
+        f"from {count} controls, {controls.kind}, which are the same code in both runs"
     )
-    floor = NoiseFloor(value=value, controls=len(controls), reason=reason)
-    return _Noise(floor=floor, of_one=noise_bound(controls, comparisons=1), of_all=of_all)
+    floor = NoiseFloor(value=value, controls=count, reason=reason)
+    return _Noise(floor=floor, of_one=noise_bound(controls.differences, comparisons=1), of_all=of_all)
 
 
 def _obstacle(candidate: Run, baseline: Run | None) -> str:
@@ -158,13 +165,32 @@ def _pairs(candidate: Run, baseline: Run) -> dict[Key, _Pair]:
     }
 
 
-def _controls(pair: _Pair) -> Iterator[float]:
+def _find_controls(pairs: Sequence[_Pair]) -> _Controls:
+    """The ratios between peers; where too few cases have two peers, what each peer moved apart from all the others.
+
+    The second kind holds also what slowed the machine during single cases, which cancels in a ratio within rounds. So
+    it gives a wider floor, never a narrower one.
+    """
+    ratios = [moved for pair in pairs for moved in _moved_ratios(pair)]
+    if len(ratios) >= MIN_CONTROLS:
+        return _Controls(differences=ratios, kind="ratios between peers")
+    moved = [_moved(pair, peer) for pair in pairs for peer in pair.fused_peers]
+    common = median(moved) if moved else 0.0
+    return _Controls(differences=[each - common for each in moved], kind="times of peers less their common change")
+
+
+def _moved_ratios(pair: _Pair) -> Iterator[float]:
     """How far the log ratio of each other peer to the first moved between the runs."""
     first, *others = pair.peers or [""]
     for other in others:
         now = paired_log_ratio(pair.candidate[other].samples_s, pair.candidate[first].samples_s)
         before = paired_log_ratio(pair.baseline[other].samples_s, pair.baseline[first].samples_s)
         yield now.value - before.value
+
+
+def _moved(pair: _Pair, peer: str) -> float:
+    """How far the log time of a peer moved between the runs."""
+    return math.log(pair.candidate[peer].median_s / pair.baseline[peer].median_s)
 
 
 def _normalised(found: Mapping[str, Measurement], peers: Sequence[str]) -> Estimate:

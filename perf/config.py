@@ -132,8 +132,15 @@ def _keyed(values: Mapping[str, ValueT]) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
-def _as_tuple(got: object) -> object:
-    return got if isinstance(got, list) else [got]
+def _filled(got: object) -> object:
+    # Before validation: afterwards a list whose only item is wrong counts as empty too.
+    if got in ([], {}):
+        raise ValueError("is empty, expected at least one")
+    return got
+
+
+def _as_list(got: object) -> object:
+    return _filled(got if isinstance(got, list) else [got])
 
 
 def _as_fraction(got: object) -> object:
@@ -152,7 +159,8 @@ def _file_name(got: str) -> str:
     return got
 
 
-_OneOrMore = BeforeValidator(_as_tuple)
+_OneOrMore = BeforeValidator(_as_list)
+_Filled = BeforeValidator(_filled)
 _Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 _Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
 _PositiveInt = Annotated[StrictInt, Field(gt=0)]
@@ -162,8 +170,8 @@ _Operation = Annotated[Operation, _keyed({operation.value: operation for operati
 _DType = Annotated[DType, _keyed({dtype.key: dtype for dtype in DType})]
 _Device = Annotated[Device, _keyed({device.value: device for device in Device})]
 _Metric = Annotated[Metric, _keyed({metric.key: metric for metric in Metric})]
-_Sizes = Annotated[tuple[_PositiveInt, ...], _OneOrMore, Field(min_length=1)]
-_Globs = Annotated[tuple[StrictStr, ...], _OneOrMore, Field(min_length=1)]
+_Sizes = Annotated[tuple[_PositiveInt, ...], _OneOrMore]
+_Globs = Annotated[tuple[StrictStr, ...], _OneOrMore]
 
 
 class _TargetEntry(Schema):
@@ -177,11 +185,11 @@ class _TargetEntry(Schema):
     dram_bytes: _Positive | None = None
     multiprocessors: _PositiveInt | None = None
     shared_memory_per_block_bytes: _PositiveInt | None = None
-    source: StrictStr = Field(min_length=1)
+    source: Annotated[StrictStr, Field(min_length=1)]
 
 
 class _TargetsFile(Schema):
-    targets: dict[_Name, _TargetEntry] = Field(min_length=1)
+    targets: Annotated[dict[_Name, _TargetEntry], _Filled]
 
 
 def _target(name: str, entry: _TargetEntry) -> Target:
@@ -191,20 +199,20 @@ def _target(name: str, entry: _TargetEntry) -> Target:
 class _CasesEntry(Schema):
     """Every key takes one value or a list; the entry stands for the product of the lists."""
 
-    operation: Annotated[tuple[_Operation, ...], _OneOrMore, Field(min_length=1)]
-    dtype: Annotated[tuple[_DType, ...], _OneOrMore, Field(min_length=1)]
+    operation: Annotated[tuple[_Operation, ...], _OneOrMore]
+    dtype: Annotated[tuple[_DType, ...], _OneOrMore]
     batch: _Sizes
     heads_q: _Sizes
     heads_kv: _Sizes | None = None
     seqlen_q: _Sizes
     seqlen_k: _Sizes | None = None
     head_dim: _Sizes
-    causal: Annotated[tuple[StrictBool, ...], _OneOrMore, Field(min_length=1)]
+    causal: Annotated[tuple[StrictBool, ...], _OneOrMore]
 
 
 class _SuitePartEntry(Schema):
     seconds_per_case: _Positive
-    cases: tuple[_CasesEntry, ...] = Field(min_length=1)
+    cases: Annotated[tuple[_CasesEntry, ...], _Filled]
 
 
 class _SuiteEntry(Schema):
@@ -214,7 +222,7 @@ class _SuiteEntry(Schema):
 
 
 class _SuitesFile(Schema):
-    suites: dict[_Name, _SuiteEntry] = Field(min_length=1)
+    suites: Annotated[dict[_Name, _SuiteEntry], _Filled]
 
 
 def _suite(document: Document, name: str, entry: _SuiteEntry) -> Suite:
@@ -269,7 +277,7 @@ class _RuleEntry(Schema):
     cases: _Globs | None = None
     kernels: _Globs | None = None
     targets: _Globs = ("*",)
-    requires: Annotated[tuple[StrictStr, ...], _OneOrMore] = ()
+    requires: _Globs = ()
     maximum: Annotated[_Number | None, Field(alias="max")] = None
     minimum: Annotated[_Number | None, Field(alias="min")] = None
     max_change: _Fraction | None = None

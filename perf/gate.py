@@ -205,25 +205,30 @@ def _change_result(rule: Rule, limit: MaximumChange, comparison: Comparison) -> 
 
 
 def _judge_change(limit: MaximumChange, comparison: Comparison, worsening: Figure | None) -> tuple[Verdict, str]:
-    allowed = f"the allowed {change(limit.fraction)}"
     if comparison.verdict is Verdict.NOT_RUN:
         return Verdict.NOT_RUN, comparison.reason
     if comparison.verdict is Verdict.IDENTICAL:
         return Verdict.UNCHANGED, comparison.reason
-    if worsening is None:
-        # From zero to something: no percentage says how much, and it exceeds every one.
-        verdict = Verdict.UNCHANGED if comparison.verdict is Verdict.IMPROVED else Verdict.REGRESSED
-        return verdict, f"{_values(comparison)} {_WORDS[verdict]} {allowed}"
-    if comparison.metric.layer is Layer.TIMED and worsening.interval is None:
+    timed = comparison.metric.layer is Layer.TIMED
+    if timed and (worsening is None or worsening.interval is None):
         return Verdict.INCONCLUSIVE, comparison.reason
-    verdict = _judge(worsening, limit)
-    if verdict is Verdict.REGRESSED and comparison.verdict is not Verdict.REGRESSED:
+    verdict = _judge(worsening, limit) if worsening else _judge_from_zero(comparison)
+    if timed and verdict is Verdict.REGRESSED and comparison.verdict is not Verdict.REGRESSED:
         verdict = Verdict.INCONCLUSIVE  # beyond the limit as one case, but not among all the cases judged
-    shown = change(worsening.value)
-    if worsening.interval:
-        shown += f" ({change(worsening.interval.low)} to {change(worsening.interval.high)})"
-    detail = comparison.reason if comparison.metric.layer is Layer.TIMED else _values(comparison)
-    return verdict, f"{shown} {_WORDS[verdict]} {allowed}; {detail}"
+    values = _values(comparison)
+    return verdict, f"{_shown(worsening)} {_WORDS[verdict]} the allowed {change(limit.fraction)}; {values}"
+
+
+def _judge_from_zero(comparison: Comparison) -> Verdict:
+    """From zero to something: no percentage says how much, so it exceeds every one, unless it is for the better."""
+    return Verdict.UNCHANGED if comparison.verdict is Verdict.IMPROVED else Verdict.REGRESSED
+
+
+def _shown(worsening: Figure | None) -> str:
+    if worsening is None:
+        return "a rise from zero"
+    bounds = worsening.interval
+    return change(worsening.value) + (f" ({change(bounds.low)} to {change(bounds.high)})" if bounds else "")
 
 
 def _values(comparison: Comparison) -> str:
@@ -259,6 +264,7 @@ def _result(rule: Rule, subject: str, target: str, *, value: float | None, verdi
         limit=_bound(rule.limit)[0],
         verdict=verdict,
         reason=reason,
+        relative=isinstance(rule.limit, MaximumChange),
     )
 
 

@@ -71,7 +71,7 @@ def measure_case(case: Case, device: Device, target: str, *, seconds_each: float
 
 
 def _problem(case: Case, implementation: str, reason: str) -> Problem:
-    return Problem(subject=f"{case.name}[{implementation}]", reason=f"not run: {reason}")
+    return Problem(subject=f"{case.name}[{implementation}]", reason=reason)
 
 
 def _checked_difference(case: Case, output: torch.Tensor, expected: torch.Tensor) -> float:

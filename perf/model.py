@@ -458,6 +458,7 @@ class RuleResult:
     limit: float
     verdict: Verdict  # UNCHANGED means within the limit, REGRESSED a breach
     reason: str
+    relative: bool = False  # value and limit are worsenings against the baseline, as fractions of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,7 +136,7 @@ class Recorder:
 
     def _tell(self, case: Case, result: CaseResult | RoofgateError) -> None:
         position = f"[{len(self.cases)}/{self.case_count}]"
-        print_line(self.config, f"{position} {case.name}: {_describe(case, result)}")
+        print(f"{position} {case.name}: {_describe(case, result)}")
 
 
 def adopt_unfinished(folder: Path) -> list[Path]:
@@ -156,14 +156,6 @@ def _describe(case: Case, result: CaseResult | RoofgateError) -> str:
     ]
     rate = units.flop_rate(flop_count(case) / own.median_s)
     return ", ".join([units.seconds(own.median_s), rate, *ratios])
-
-
-def print_line(config: pytest.Config, text: str) -> None:
-    """Print past pytest's capture, at once."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.ensure_newline()
-        reporter.write_line(text)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -246,9 +238,10 @@ def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, An
     return {"id": commit.id, "time": commit.time, "dirty": commit.dirty, "branch": commit.branch, "project": "roofgate"}
 
 
-def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """No dot per test: each case has its own line."""
-    return (report.outcome, "", "") if report.passed else None
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Show what failed; cases that were measured have a line of their own."""
+    if report.failed:
+        print(f"FAILED {report.nodeid}\n{report.longreprtext}")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -260,8 +253,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     path = recorder.finish(complete=not interrupted)
     wall_s = time.monotonic() - recorder.clock
     share = recorder.measured_s / wall_s
-    print_line(
-        session.config,
+    print(
         f"{path}: {wall_s:.1f} s, of which {recorder.measured_s:.1f} s ({share:.0%}) inside measured kernels"
-        + (" (interrupted; finished cases are kept)" if interrupted else ""),
+        + (" (interrupted; finished cases are kept)" if interrupted else "")
     )

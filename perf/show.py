@@ -21,6 +21,9 @@ examples:
 """
 
 
+_LOG_WIDTH = 140  # of a log file, which has no width of its own
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", nargs="?", type=Path, help="a file of out/runs (default: the newest)")
@@ -29,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the run; returns the exit code."""
     path = options.run or _newest(Workspace().runs)
-    print_run(store.read_run(path), Console())
+    print_run(store.read_run(path))
     return EXIT_PASS
 
 
@@ -40,13 +43,15 @@ def _newest(folder: Path) -> Path:
     return files[0]
 
 
-def print_run(run: Run, console: Console) -> None:
-    """Print the ceilings and, for each case, time, rate, fractions of the ceilings and ratios to the peers."""
+def print_run(run: Run) -> None:
+    """Print, for each case, time, rate, fractions of the ceilings and ratios to the peers."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_LOG_WIDTH)
     peers = sorted({each.implementation for each in run.measurements} - {OWN_IMPLEMENTATION})
     table = Table(title=f"{run.suite}, commit {run.commit.short}, {run.machine.title}", title_justify="left")
-    table.add_column("case", overflow="fold")
-    for heading in ("median", "rate", "of peak", "of GEMM", *peers):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("case", "median", "rate", "of peak", "of GEMM", *peers):
+        table.add_column(heading, justify="left" if heading == "case" else "right", no_wrap=True)
     for own in run.measurements:
         if own.implementation == OWN_IMPLEMENTATION:
             table.add_row(*_row(own, run, peers))

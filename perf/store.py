@@ -9,7 +9,6 @@ Schema history of ``document["roofgate"]["schema"]``:
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -41,6 +40,8 @@ from perf.model import (
 
 SCHEMA = 1
 _KEY = "roofgate"
+# No call takes less or more; outside of these a file is damaged, and ratios would leave the range of floats.
+_SHORTEST_S, _LONGEST_S = 1e-12, 1e9
 # What reading a file of the wrong shape raises, whatever is wrong with it.
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 
@@ -216,7 +217,7 @@ def _measurement_json(measurement: Measurement) -> Json:
 def _measurement_from(benchmark: Json) -> Measurement:
     content, samples = benchmark["extra_info"][_KEY], tuple(benchmark["stats"]["data"])
     # Judged here, not where they are used, so that one damaged file is skipped as a whole.
-    if not samples or not all(0 < sample < math.inf for sample in samples):
+    if not samples or not all(_SHORTEST_S < sample < _LONGEST_S for sample in samples):
         raise ValueError(f"{benchmark['name']}: samples must be positive seconds")
     return Measurement(
         case=_case_from(tuple(content["case"].items())),

@@ -33,6 +33,7 @@ _STYLES = {
     GateVerdict.ERROR: "bold red",
     GateVerdict.NO_VERDICT: "bold yellow",
 }
+_SHOWN = 10
 # What is shown of the checks that are not simply kept, worst first.
 _NOTEWORTHY = {Verdict.REGRESSED: ("breach", "red"), Verdict.INCONCLUSIVE: ("inconclusive", "yellow")}
 
@@ -79,6 +80,7 @@ def _rule_json(result: RuleResult) -> dict[str, str | float | None]:
         "metric": result.metric.key,
         "value": result.value,
         "limit": result.limit,
+        "relative": result.relative,
         "layer": result.layer.value,
         "verdict": result.verdict.value,
         "reason": result.reason,
@@ -86,16 +88,19 @@ def _rule_json(result: RuleResult) -> dict[str, str | float | None]:
 
 
 def print_verdict(assessment: Assessment, console: Console) -> None:
-    """Every check that is not simply kept, the layers that it all rests on, and the verdict with its reason."""
+    """The checks that are not simply kept, what it all rests on, and the verdict with its reason."""
     results, verdict = assessment.gate.results, assessment.gate.verdict
     for kind, (word, style) in _NOTEWORTHY.items():
-        for result in results:
-            if result.verdict is kind:
-                _print(console, f"{word}: {result.rule}: {result.subject} on {result.target}: {result.reason}", style)
+        found = [result for result in results if result.verdict is kind]
+        for result in found[:_SHOWN]:
+            _print(console, f"{word}: {result.rule}: {result.subject} on {result.target}: {result.reason}", style)
+        if len(found) > _SHOWN:
+            _print(console, f"{word}: {len(found) - _SHOWN} more, all in {FILE_NAME}", style)
     for reason, rules in _not_run(results).items():
         _print(console, f"not run: {', '.join(rules)}: {reason}", "dim")
     for layer in assessment.layers:
         _print(console, f"{layer.layer.value}: {layer.text}", "dim")
+    _print(console, f"noise floor: {assessment.noise.reason}", "dim")
     _print(console, f"{verdict.key.replace('_', ' ')}: {assessment.gate.reason}", _STYLES[verdict])
 
 

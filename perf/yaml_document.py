@@ -40,6 +40,7 @@ for _class in (_Loader, _Dumper):
     )
 
 _NEVER_FOLD = 10_000
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,8 @@ def _marked(error: yaml.MarkedYAMLError) -> str:
 def _plain(loader: _Loader, node: yaml.Node, path: Path, location: Location, lines: dict[Location, int]) -> object:
     """The Python value of ``node``; fills ``lines`` on the way down."""
     lines.setdefault(location, node.start_mark.line + 1)
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+        raise yaml.MarkedYAMLError(problem=f"tag {node.tag!r} is not supported", problem_mark=node.start_mark)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, item, path, (*location, i), lines) for i, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
@@ -155,14 +158,22 @@ def validate(document: Document, schema: type[SchemaT]) -> SchemaT:
 
 
 def _mistake(document: Document, details: ErrorDetails) -> tuple[int, str]:
-    location: Location = details["loc"]
-    if details["type"] == "unknown_key":
-        location = (*location, details["ctx"]["key"])
-    if details["type"] == "missing":
+    location, kind = details["loc"], details["type"]
+    if kind == "missing":
         message = f"key {location[-1]!r} is missing"
-    elif details["type"] in {"unknown_key", "value_error"}:
+    elif kind == "unknown_key":
+        location, message = (*location, details["ctx"]["key"]), details["msg"]
+    elif kind == "value_error":
         message = details["msg"].removeprefix("Value error, ")
     else:
-        expected = details["msg"].replace("Input should be", "expected").replace("Input should have", "expected")
+        expected = _EXPECTED.get(kind) or details["msg"].replace("Input should be", "expected")
         message = f"{expected}, got {details['input']!r:.80}"
     return document.lines[document.innermost(location)], f"{document.place(location)}: {message}"
+
+
+# In the terms of the file rather than of Python.
+_EXPECTED = {
+    "model_type": "expected a mapping of keys to values",
+    "dict_type": "expected a mapping of keys to values",
+    "tuple_type": "expected a list",
+}

@@ -21,6 +21,7 @@ TORCH_MODULES = {
     "kernels/ops.py",
     "kernels/reference.py",
     "perf/ceilings.py",
+    "perf/doctor.py",  # tries to, and says so where it cannot
     "perf/machine.py",
     "perf/measure.py",
     "perf/peers.py",

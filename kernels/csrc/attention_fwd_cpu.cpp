@@ -12,9 +12,10 @@ namespace {
 
 constexpr int32_t kHeadDimGranule = 16;
 constexpr int32_t kMaxHeadDim = 256;
-// Packing a tile of K and V costs as much as about 6 rows of arithmetic on it, so 200 rows hide it;
-// more rows only push their output tiles out of the L2 cache.
-constexpr int32_t kMaxTilesPerItem = 4;
+// Packing a tile of K and V costs as much as 5 query rows of arithmetic on it, so some hundred rows
+// hide it; but their packed Q and O have to stay in the L2 cache.
+constexpr int64_t kMaxTilesPerItem = 16;
+constexpr int64_t kItemBytes = 384 * 1024;
 // Enough items for the last ones to even out the finish of the threads.
 constexpr int32_t kItemsPerThread = 8;
 
@@ -71,9 +72,11 @@ AttentionFwdTask cut_into_items(const roofgate_attention_fwd_params& p, int32_t 
   task.group = p.heads_q / p.heads_kv;
   task.rows = static_cast<int64_t>(p.seqlen_q) * task.group;
   const int64_t tiles = divide_up(task.rows, rows_per_tile) * p.batch * p.heads_kv;
-  const int64_t wanted_items = static_cast<int64_t>(kItemsPerThread) * std::max(p.threads, 1);
+  const int64_t wanted_items = int64_t{kItemsPerThread} * std::max(p.threads, 1);
+  const int64_t tile_bytes = int64_t{rows_per_tile} * p.head_dim * 2 * int64_t{sizeof(float)};
+  const int64_t most_tiles = std::clamp<int64_t>(kItemBytes / tile_bytes, 1, kMaxTilesPerItem);
   task.tiles_per_item =
-      static_cast<int32_t>(std::clamp<int64_t>(tiles / wanted_items, 1, kMaxTilesPerItem));
+      static_cast<int32_t>(std::clamp(tiles / wanted_items, int64_t{1}, most_tiles));
   task.rows_per_item = task.tiles_per_item * rows_per_tile;
   task.chunks = divide_up(task.rows, task.rows_per_item);
   return task;

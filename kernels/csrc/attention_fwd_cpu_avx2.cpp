@@ -13,7 +13,7 @@ struct Avx2 {
   using Vector = __m256;
   using Operand = __m256;
   static constexpr int kLanes = 8;
-  static constexpr int kTileVectors = 3;
+  static constexpr int kTileVectors = 2;
   static constexpr int kBlockRows = 4;
   static constexpr int kElementsPerUnit = 1;
 
@@ -24,6 +24,11 @@ struct Avx2 {
   static ROOFGATE_INLINE Vector subtract(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
   static ROOFGATE_INLINE Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
   static ROOFGATE_INLINE Vector maximum(Vector a, Vector b) { return _mm256_max_ps(a, b); }
+  static ROOFGATE_INLINE Vector minimum(Vector a, Vector b) { return _mm256_min_ps(a, b); }
+  static ROOFGATE_INLINE Vector maximum_if_positive(Vector a, Vector b) { return maximum(a, b); }
+  static ROOFGATE_INLINE Vector exponent(Vector score, Vector reference, Vector, Vector scale) {
+    return multiply(subtract(score, reference), scale);
+  }
   static ROOFGATE_INLINE bool any_greater(Vector a, Vector b) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0;
   }
@@ -48,16 +53,17 @@ struct Avx2 {
     return _mm256_fmadd_ps(a, b, sum);
   }
 
-  // 2^x for x <= kHeadroom, exactly 1 at 0 and exactly 0 up to -127. x = n + i/8 + f with
-  // |f| <= 1/16: 2^(i/8) from a table in one register, 2^f from a minimax polynomial whose relative
-  // error is 2.5e-8.
+  // 2^x for x <= kHeadroom, exactly 1 at 0 and exactly 0 up to -127. x = n + i/8 + f with |f| <=
+  // 1/16: 2^(i/8) from a table in one register, 2^f from a minimax polynomial whose relative error
+  // is 2.5e-8.
   static ROOFGATE_INLINE Vector exp2(Vector x) {
     const Vector magic = _mm256_set1_ps(0x1.8p20f);  // adding it rounds to eighths
     const __m256i table = _mm256_setr_epi32(
         // bits of 2^(i/8), less the bits that i adds to the shifted exponent
         0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7, 0x3f7504f3, 0x3f75672a, 0x3f7744fd,
         0x3f7ac0c7);
-    x = _mm256_max_ps(_mm256_set1_ps(-127.0f), x);  // in this order a NaN in x survives
+    x = _mm256_max_ps(_mm256_set1_ps(-127.0f),
+                      x);  // in this order a NaN in x survives
     const Vector shifted = _mm256_add_ps(x, magic);
     const Vector f = _mm256_sub_ps(x, _mm256_sub_ps(shifted, magic));
     const __m256i eighths = _mm256_castps_si256(shifted);

@@ -21,6 +21,10 @@ struct Avx512 : Avx512Vectors {
   static ROOFGATE_INLINE Vector multiply_add(Vector sum, Operand a, Operand b) {
     return _mm512_fmadd_ps(a, b, sum);
   }
+  // Exactly 0 at the reference, so that a single key's weight is exactly 1.
+  static ROOFGATE_INLINE Vector exponent(Vector score, Vector reference, Vector, Vector scale) {
+    return _mm512_mul_ps(_mm512_sub_ps(score, reference), scale);
+  }
   static ROOFGATE_INLINE Vector exp2(Vector x) { return exp2_of_degree<3>(x); }
 
   static ROOFGATE_INLINE Vector store_unit(uint32_t* unit, const Vector (&p)[1], Vector sum) {

@@ -1,20 +1,11 @@
 // What the two AVX-512 kernels share: fp32 vectors, 2^x and the transposition.
 #pragma once
 
-// GCC 12 warns about the deliberately undefined registers inside its own header.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-
 #include <stddef.h>
 #include <stdint.h>
 
 #include "attention_fwd_cpu_tile.h"
+#include "cpu_avx512_intrinsics.h"
 
 namespace roofgate {
 namespace {
@@ -24,7 +15,7 @@ namespace {
 struct Avx512Vectors {
   using Vector = __m512;
   static constexpr int kLanes = 16;
-  static constexpr int kTileVectors = 3;
+  static constexpr int kTileVectors = 2;
   static constexpr int kBlockRows = 8;
 
   static ROOFGATE_INLINE Vector load(const float* p) { return _mm512_loadu_ps(p); }
@@ -34,6 +25,12 @@ struct Avx512Vectors {
   static ROOFGATE_INLINE Vector subtract(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
   static ROOFGATE_INLINE Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
   static ROOFGATE_INLINE Vector maximum(Vector a, Vector b) { return _mm512_max_ps(a, b); }
+  static ROOFGATE_INLINE Vector minimum(Vector a, Vector b) { return _mm512_min_ps(a, b); }
+  // The maximum where that is positive, otherwise something that is not. An integer instruction,
+  // which any port takes: those for additions are the busiest of the softmax.
+  static ROOFGATE_INLINE Vector maximum_if_positive(Vector a, Vector b) {
+    return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+  }
   static ROOFGATE_INLINE bool any_greater(Vector a, Vector b) {
     return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0;
   }
@@ -48,10 +45,10 @@ struct Avx512Vectors {
     return _mm512_mask_blend_ps(visible, _mm512_set1_ps(-__builtin_inff()), scores);
   }
 
-  // 2^x for x <= kHeadroom, exactly 1 at 0 and exactly 0 up to -127. x = n + i/16 + f with
-  // |f| <= 1/32: 2^(i/16) comes from a table in one register, 2^f from a polynomial whose relative
-  // error is 4.3e-7 for degree 2 and 1.6e-9 for degree 3 (minimax, 2^0 = 1 held). Of the 10
-  // instructions only 3 or 4 use the ports of the multiply-adds.
+  // 2^x for x <= kHeadroom, exactly 1 at 0 and exactly 0 up to -127. x = n + i/16 + f with |f| <=
+  // 1/32: 2^(i/16) comes from a table in one register, 2^f from a polynomial whose relative error
+  // is 4.3e-7 for degree 2 and 1.6e-9 for degree 3 (minimax, 2^0 = 1 held). Of the 10 instructions
+  // only 3 or 4 use the ports of the multiply-adds.
   template <int kDegree>
   static ROOFGATE_INLINE Vector exp2_of_degree(Vector x) {
     const Vector magic = _mm512_set1_ps(0x1.8p19f);  // adding it rounds to sixteenths
@@ -60,7 +57,8 @@ struct Avx512Vectors {
         0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7,
         0x3f75583f, 0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf,
         0x3f7ac0c7, 0x3f7d257d);
-    x = _mm512_max_ps(_mm512_set1_ps(-127.0f), x);  // in this order a NaN in x survives
+    x = _mm512_max_ps(_mm512_set1_ps(-127.0f),
+                      x);  // in this order a NaN in x survives
     const Vector shifted = _mm512_add_ps(x, magic);
     const Vector f = _mm512_sub_ps(x, _mm512_sub_ps(shifted, magic));
     const __m512i sixteenths = _mm512_castps_si512(shifted);

@@ -132,6 +132,7 @@ class AttentionFwdItem {
     memset(tile.output, 0, sizeof(float) * head_dim_ * Tile::kRows);
     for (int row = 0; row < Tile::kRows; ++row) {
       tile.reference[row] = kNoReference;
+      tile.offset[row] = kNoReference * scaling_.scale_log2;
       tile.sum[row] = tile.rounded_sum[row] = 0.0f;
       tile.last_key[row] =
           row < tile.rows ? last_visible_key(row_at(first + row).position) : int32_t{-1};
@@ -151,7 +152,7 @@ class AttentionFwdItem {
   void pack_key_tile(int64_t key, int64_t keys_left) {
     key_tile_.first_key = static_cast<int32_t>(key);
     key_tile_.keys = static_cast<int>(keys_left < kTileKeys ? keys_left : kTileKeys);
-    const int padded = round_up(key_tile_.keys, kUnitsPerChunk * Simd::kElementsPerUnit);
+    const int padded = round_up(key_tile_.keys, kChunkSteps * Simd::kElementsPerUnit);
     const int64_t* const ks = params_.k_stride;
     const int64_t* const vs = params_.v_stride;
     const Rows<Element> keys{

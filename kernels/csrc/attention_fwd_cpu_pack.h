@@ -64,22 +64,21 @@ ROOFGATE_INLINE void copy_units(const typename Element::Storage* row, uint32_t* 
   }
 }
 
-// The first `padded_keys` of the tile [chunks of head_dim][kTileKeys][kUnitsPerChunk].
+// Packs the first `padded_keys` keys into KeyTile::k.
 template <class Simd, class Element>
 void pack_keys(const Rows<Element>& keys, int padded_keys, int head_dim, uint32_t* tile) {
-  const int chunks = head_dim / Simd::kElementsPerUnit / kUnitsPerChunk;
+  const int chunks = head_dim / Simd::kElementsPerUnit / kChunkSteps;
   for (int key = 0; key < padded_keys; ++key) {
     const typename Element::Storage* const row = keys[key];
     for (int chunk = 0; chunk < chunks; ++chunk) {
-      copy_units<Simd, Element>(row + chunk * kUnitsPerChunk * Simd::kElementsPerUnit,
-                                tile + (chunk * kTileKeys + key) * kUnitsPerChunk, kUnitsPerChunk);
+      copy_units<Simd, Element>(row + chunk * kChunkSteps * Simd::kElementsPerUnit,
+                                tile + (chunk * kTileKeys + key) * kChunkSteps, kChunkSteps);
     }
   }
 }
 
-// The first `padded_keys` of the tile [head_dim / kUnitsPerChunk][units of
-// kTileKeys][kUnitsPerChunk]: a unit of two bf16 holds the same column of two neighbouring keys,
-// the first in the low half.
+// Packs the first `padded_keys` keys into KeyTile::v. A unit of two bf16 holds the same column of
+// two neighbouring keys, the first one in the low half.
 template <class Simd, class Element>
 void pack_values(const Rows<Element>& values, int padded_keys, int head_dim, uint32_t* tile) {
   constexpr int kTileUnits = kTileKeys / Simd::kElementsPerUnit;
@@ -87,14 +86,12 @@ void pack_values(const Rows<Element>& values, int padded_keys, int head_dim, uin
     const typename Element::Storage* const even = values[unit * Simd::kElementsPerUnit];
     [[maybe_unused]] const typename Element::Storage* const odd =
         values[unit * Simd::kElementsPerUnit + 1];
-    for (int d = 0; d < head_dim; d += kUnitsPerChunk) {
-      uint32_t* const chunk = tile + (d / kUnitsPerChunk * kTileUnits + unit) * kUnitsPerChunk;
-      for (int i = 0; i < kUnitsPerChunk; ++i) {
-        if constexpr (Simd::kElementsPerUnit == 2) {
-          chunk[i] = even[d + i] | static_cast<uint32_t>(odd[d + i]) << 16;
-        } else {
-          chunk[i] = Element::widen(even[d + i]);
-        }
+    for (int d = 0; d < head_dim; d += kValueColumns) {
+      uint32_t* const out = tile + (d / kValueColumns * kTileUnits + unit) * kValueColumns;
+      if constexpr (Simd::kElementsPerUnit == 2) {
+        Simd::interleave(even + d, odd + d, out);
+      } else {
+        copy_units<Simd, Element>(even + d, out, kValueColumns);
       }
     }
   }
@@ -123,8 +120,8 @@ void pack_queries(const typename Element::Storage* const (&rows)[Simd::kLanes], 
   }
 }
 
-// rows[lane][:] = output[:][lane] * factors[lane]. Null rows are skipped. `staging` holds
-// kLanes * (head_dim + kLanes) floats.
+// rows[lane][:] = output[:][lane] * factors[lane]. Null rows are skipped. `staging` holds kLanes *
+// (head_dim + kLanes) floats.
 template <class Simd, class Element>
 void unpack_output(const float* output, const float* factors, int head_dim,
                    typename Element::Storage* const (&rows)[Simd::kLanes], float* staging) {

@@ -1,5 +1,5 @@
-// Attention forward for any processor: fp32 arithmetic, on bf16 tensors too.
-// GCC and clang vector types stand in for intrinsics: SSE2 on baseline x86-64, NEON on aarch64.
+// Attention forward for any processor: fp32 arithmetic, on bf16 tensors too. GCC and clang vector
+// types stand in for intrinsics: SSE2 on baseline x86-64, NEON on aarch64.
 #include "attention_fwd_cpu_kernel.h"
 
 namespace roofgate {
@@ -22,6 +22,11 @@ struct Portable {
   static ROOFGATE_INLINE Vector subtract(Vector a, Vector b) { return a - b; }
   static ROOFGATE_INLINE Vector multiply(Vector a, Vector b) { return a * b; }
   static ROOFGATE_INLINE Vector maximum(Vector a, Vector b) { return select(a > b, a, b); }
+  static ROOFGATE_INLINE Vector minimum(Vector a, Vector b) { return select(a < b, a, b); }
+  static ROOFGATE_INLINE Vector maximum_if_positive(Vector a, Vector b) { return maximum(a, b); }
+  static ROOFGATE_INLINE Vector exponent(Vector score, Vector reference, Vector, Vector scale) {
+    return (score - reference) * scale;
+  }
   static ROOFGATE_INLINE bool any_greater(Vector a, Vector b) {
     const Integers greater = a > b;
     return (greater[0] | greater[1] | greater[2] | greater[3]) != 0;

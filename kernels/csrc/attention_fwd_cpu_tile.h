@@ -1,14 +1,14 @@
 // The arithmetic of attention on packed tiles, written once for all instruction sets.
 //
 // A query tile is kTileVectors * kLanes rows (48 with AVX-512); a row is a lane. The scores are
-// computed transposed, S^T = K Q^T, a block of kBlockRows keys by all rows of the tile at a time
-// and in registers: one unit of K is broadcast and multiplied into vectors of Q. The maximum, the
-// exponential and the sums then run down the lanes without a horizontal step, and P^T leaves the
-// softmax in the layout that O^T = V^T P^T wants. Only one block of scores exists at a time.
+// computed transposed, S^T = K Q^T, a block of kBlockRows keys by all rows of the tile at a time,
+// summed in registers: one unit of K is broadcast and multiplied into vectors of Q. The maximum,
+// the exponential and the sums then run down the lanes without a horizontal step, and P^T comes out
+// in the layout that O^T = V^T P^T wants. Two blocks of scores exist at a time, in the L1 cache.
 //
-// Maximum: exact running maxima would rescale O whenever one of 48 rows sees a new one. A row keeps
-// its reference until a score exceeds it by 2^kHeadroom, and only then moves it to the new maximum;
-// by then what was accumulated has lost its weight, and so has the rounding of the rescaling.
+// Maximum: an exact running maximum would rescale O whenever one of 48 rows sees a new one. A row
+// keeps its reference until a score exceeds it by a factor of 2^kHeadroom in probability, and only
+// then moves it to the new maximum; by then what was accumulated has lost its weight.
 //
 // Sums: bf16 probabilities are rounded before they meet V. O is divided by the sum of the rounded
 // ones, so that a row that one key dominates is exact; the log-sum-exp takes the unrounded ones.
@@ -16,14 +16,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
-#if defined(__clang__)
-#define ROOFGATE_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define ROOFGATE_UNROLL _Pragma("GCC unroll 16")
-#endif
-#define ROOFGATE_INLINE inline __attribute__((always_inline))
+#include "cpu_compiler.h"
 
 namespace roofgate {
 // Unnamed, since each instruction set compiles its own copy with its own flags; the standard
@@ -32,10 +26,11 @@ namespace roofgate {
 namespace {
 
 // A unit is the 32 bits that one multiply-add takes from each operand: two neighbouring bf16 or one
-// fp32. Packed operands are arrays of units, eight to a chunk.
-constexpr int kUnitsPerChunk = 8;
-constexpr int kTileKeys = 64;  // keys packed at a time
-// Longest chain of fp32 additions in a score: rounding errors grow with it.
+// fp32. Packed operands are arrays of units; a chunk is eight steps of a multiplication.
+constexpr int kChunkSteps = 8;
+constexpr int kValueColumns = 16;  // of V that are packed side by side; divides head_dim
+constexpr int kTileKeys = 64;      // packed at a time
+// Longest chain of fp32 additions in a score, in chunks: rounding errors grow with it.
 constexpr int kChainChunks = 16;
 constexpr float kHeadroom = 8.0f;       // log2
 constexpr float kNoReference = -1e30f;  // finite, so that -inf - kNoReference is no NaN
@@ -48,7 +43,7 @@ ROOFGATE_INLINE int round_up(int value, int multiple) {
 // From products Q K^T to exponents of two. Positive: a negative scale negates Q instead.
 struct Scaling {
   float scale_log2;
-  float headroom;  // kHeadroom, in products
+  float headroom;  // kHeadroom as a difference of products
 };
 
 // Query rows on their way through the keys.
@@ -56,7 +51,9 @@ template <class Simd>
 struct QueryTile {
   static constexpr int kRows = Simd::kTileVectors * Simd::kLanes;
 
-  alignas(64) float reference[kRows];    // a probability is 2^((Q K^T - reference) * scale_log2)
+  alignas(64) float reference[kRows];    // a probability is 2^((Q K^T - reference)
+                                         // * scale_log2)
+  alignas(64) float offset[kRows];       // reference * scale_log2
   alignas(64) float sum[kRows];          // of the probabilities
   alignas(64) float rounded_sum[kRows];  // of the probabilities as they meet V
   alignas(64) int32_t last_key[kRows];   // that the row sees; below 0: none
@@ -70,56 +67,17 @@ struct QueryTile {
 
 // Keys on their way through the query tiles.
 struct KeyTile {
-  uint32_t* k;  // [chunks of head_dim][kTileKeys][kUnitsPerChunk]
-  uint32_t* v;  // [head_dim / kUnitsPerChunk][units of kTileKeys][kUnitsPerChunk]
+  uint32_t* k;  // [units of head_dim / kChunkSteps][kTileKeys][kChunkSteps]
+  uint32_t* v;  // [head_dim / kValueColumns][units of kTileKeys][kValueColumns]
   int32_t first_key;
   int32_t keys;
 };
 
-template <class Simd>
-ROOFGATE_INLINE void scale_vector(float* memory, typename Simd::Vector factor) {
-  Simd::store(memory, Simd::multiply(Simd::load(memory), factor));
-}
-
-template <class Simd>
-ROOFGATE_INLINE void add_vector(float* memory, typename Simd::Vector addend) {
-  Simd::store(memory, Simd::add(Simd::load(memory), addend));
-}
-
-// Moves the references that `maxima` [kRows] exceeds by more than kHeadroom and rescales what was
-// accumulated under the old ones: sums, output and the first `units` rows of the probabilities.
-template <class Simd>
-__attribute__((noinline)) void raise_references(QueryTile<Simd>& tile, const float* maxima,
-                                                const Scaling& scaling, int head_dim,
-                                                uint32_t* probabilities, int units) {
-  using Vector = typename Simd::Vector;
-  constexpr int kRows = QueryTile<Simd>::kRows;
-  for (int column = 0; column < tile.vectors * Simd::kLanes; column += Simd::kLanes) {
-    const Vector before = Simd::load(tile.reference + column);
-    const Vector maximum = Simd::load(maxima + column);
-    const Vector limit = Simd::add(before, Simd::broadcast(scaling.headroom));
-    const Vector after = Simd::select_greater(maximum, limit, maximum, before);
-    const Vector factor = Simd::exp2(
-        Simd::multiply(Simd::subtract(before, after), Simd::broadcast(scaling.scale_log2)));
-    Simd::store(tile.reference + column, after);
-    scale_vector<Simd>(tile.sum + column, factor);
-    scale_vector<Simd>(tile.rounded_sum + column, factor);
-    for (int d = 0; d < head_dim; ++d) {
-      scale_vector<Simd>(tile.output + static_cast<ptrdiff_t>(d) * kRows + column, factor);
-    }
-    for (int unit = 0; unit < units; ++unit) {
-      Simd::scale_probabilities(probabilities + unit * kRows + column, factor);
-    }
-  }
-}
-
 // Sets scores to -inf where the row does not see the key.
 template <class Simd, int kVectors>
-__attribute__((noinline)) void hide_keys(const QueryTile<Simd>& tile, int32_t first_key,
-                                         float* scores) {
+ROOFGATE_NOINLINE void hide_keys(const QueryTile<Simd>& tile, int32_t first_key, float* scores) {
   for (int i = 0; i < Simd::kBlockRows; ++i) {
-    for (int j = 0; j < kVectors; ++j) {
-      const int column = j * Simd::kLanes;
+    for (int column = 0; column < kVectors * Simd::kLanes; column += Simd::kLanes) {
       float* const score = scores + i * QueryTile<Simd>::kRows + column;
       Simd::store(score,
                   Simd::hide_after(Simd::load(score), tile.last_key + column, first_key + i));
@@ -127,91 +85,190 @@ __attribute__((noinline)) void hide_keys(const QueryTile<Simd>& tile, int32_t fi
   }
 }
 
-// Whether a score exceeds its row's reference by more than kHeadroom. Fills `maxima` [kRows].
-template <class Simd, int kVectors>
-ROOFGATE_INLINE bool exceeds_reference(const QueryTile<Simd>& tile, const Scaling& scaling,
-                                       const float* scores, float* maxima) {
-  using Vector = typename Simd::Vector;
-  bool exceeds = false;
-  ROOFGATE_UNROLL
-  for (int j = 0; j < kVectors; ++j) {
-    const int column = j * Simd::kLanes;
-    Vector maximum = Simd::load(scores + column);
-    ROOFGATE_UNROLL
-    for (int i = 1; i < Simd::kBlockRows; ++i) {
-      maximum = Simd::maximum(maximum, Simd::load(scores + i * QueryTile<Simd>::kRows + column));
-    }
-    Simd::store(maxima + column, maximum);
-    const Vector reference = Simd::load(tile.reference + column);
-    exceeds |= Simd::any_greater(maximum, Simd::add(reference, Simd::broadcast(scaling.headroom)));
-  }
-  return exceeds;
+template <class Simd>
+ROOFGATE_INLINE void add_to_memory(float* memory, typename Simd::Vector addend) {
+  Simd::store(memory, Simd::add(Simd::load(memory), addend));
 }
 
-// Turns a block of scores into probabilities and adds them to the sums.
-template <class Simd, int kVectors>
-__attribute__((noinline)) void store_probabilities(QueryTile<Simd>& tile, float scale_log2,
-                                                   const float* scores, uint32_t* probabilities) {
+template <class Simd>
+ROOFGATE_INLINE void scale_memory(float* memory, typename Simd::Vector factor) {
+  Simd::store(memory, Simd::multiply(Simd::load(memory), factor));
+}
+
+// Moves the references of a vector of rows that a score of the block exceeds by more than kHeadroom
+// and rescales what was accumulated under the old ones: the sums, the output and the first `units`
+// rows of the probabilities.
+template <class Simd>
+ROOFGATE_NOINLINE void raise_references(QueryTile<Simd>& tile, int column, const Scaling& scaling,
+                                        const float* scores, int head_dim, uint32_t* probabilities,
+                                        int units) {
   using Vector = typename Simd::Vector;
   constexpr int kRows = QueryTile<Simd>::kRows;
-  const Vector scale = Simd::broadcast(scale_log2);
-  for (int column = 0; column < kVectors * Simd::kLanes; column += Simd::kLanes) {
-    const Vector reference = Simd::load(tile.reference + column);
-    Vector sum = {};
-    Vector rounded_sum = {};
-    ROOFGATE_UNROLL
-    for (int i = 0; i < Simd::kBlockRows; i += Simd::kElementsPerUnit) {
-      Vector exponentials[Simd::kElementsPerUnit];
-      ROOFGATE_UNROLL
-      for (int e = 0; e < Simd::kElementsPerUnit; ++e) {
-        const Vector score = Simd::load(scores + (i + e) * kRows + column);
-        const Vector distance = Simd::subtract(score, reference);
-        exponentials[e] = Simd::exp2(Simd::multiply(distance, scale));
-        sum = Simd::add(sum, exponentials[e]);
-      }
-      rounded_sum = Simd::store_unit(probabilities + i / Simd::kElementsPerUnit * kRows + column,
-                                     exponentials, rounded_sum);
-    }
-    add_vector<Simd>(tile.sum + column, sum);
-    add_vector<Simd>(tile.rounded_sum + column, rounded_sum);
+  Vector maximum = Simd::load(scores + column);
+  for (int i = 1; i < Simd::kBlockRows; ++i) {
+    maximum = Simd::maximum(maximum, Simd::load(scores + i * kRows + column));
+  }
+  const Vector before = Simd::load(tile.reference + column);
+  const Vector limit = Simd::add(before, Simd::broadcast(scaling.headroom));
+  const Vector after = Simd::select_greater(maximum, limit, maximum, before);
+  const Vector scale = Simd::broadcast(scaling.scale_log2);
+  const Vector factor = Simd::exp2(Simd::multiply(Simd::subtract(before, after), scale));
+  Simd::store(tile.reference + column, after);
+  Simd::store(tile.offset + column, Simd::multiply(after, scale));
+  scale_memory<Simd>(tile.sum + column, factor);
+  scale_memory<Simd>(tile.rounded_sum + column, factor);
+  for (int d = 0; d < head_dim; ++d) {
+    scale_memory<Simd>(tile.output + static_cast<ptrdiff_t>(d) * kRows + column, factor);
+  }
+  for (int unit = 0; unit < units; ++unit) {
+    Simd::scale_probabilities(probabilities + unit * kRows + column, factor);
   }
 }
 
+// The softmax of one block of scores, in steps that multiply_block runs between its own: the two
+// use different ports, but one after the other they hardly overlap, since a scheduler full of
+// multiply-adds holds back whatever follows.
+template <class Simd, int kVectors>
+class BlockSoftmax {
+ public:
+  // `probabilities` are those of the block: [kUnits][kRows].
+  BlockSoftmax(QueryTile<Simd>& tile, float scale_log2, const float* scores,
+               uint32_t* probabilities)
+      : tile_(tile), scale_log2_(scale_log2), scores_(scores), probabilities_(probabilities) {
+    for (int column = 0; column < kVectors * Simd::kLanes; column += Simd::kLanes) clear(column);
+  }
+
+  // How many chunks of a multiplication can still take its steps along.
+  ROOFGATE_INLINE int chunks_left() const { return kUnits - next_unit_; }
+  ROOFGATE_INLINE void run_step(int step) {
+    constexpr int kStepsPerVector = kChunkSteps / kVectors;
+    if ((step + 1) % kStepsPerVector != 0) return;
+    run_vector<false>(next_unit_, step / kStepsPerVector * Simd::kLanes);
+    if (step + 1 == kChunkSteps) ++next_unit_;
+  }
+
+  // Does the steps that are left and adds the probabilities to the sums of the tile. `units` rows
+  // of probabilities stand before those of the block.
+  void finish(const Scaling& scaling, int head_dim, int units) {
+    for (; next_unit_ < kUnits; ++next_unit_) {
+      ROOFGATE_UNROLL
+      for (int j = 0; j < kVectors; ++j) run_vector<false>(next_unit_, j * Simd::kLanes);
+    }
+    for (int column = 0; column < kVectors * Simd::kLanes; column += Simd::kLanes) {
+      const auto headroom = Simd::broadcast(kHeadroom);
+      if (__builtin_expect(Simd::any_greater(Simd::load(highest_ + column), headroom), 0)) {
+        raise_references(tile_, column, scaling, scores_, head_dim,
+                         probabilities_ - units * QueryTile<Simd>::kRows, units);
+        repeat(column);
+      }
+      add_to_memory<Simd>(tile_.sum + column, Simd::load(sum_ + column));
+      add_to_memory<Simd>(tile_.rounded_sum + column, Simd::load(rounded_sum_ + column));
+    }
+  }
+
+ private:
+  static constexpr int kRows = QueryTile<Simd>::kRows;
+  static constexpr int kUnits = Simd::kBlockRows / Simd::kElementsPerUnit;
+
+  ROOFGATE_INLINE void clear(int column) {
+    const auto zero = Simd::broadcast(0.0f);
+    Simd::store(sum_ + column, zero);
+    Simd::store(rounded_sum_ + column, zero);
+    Simd::store(highest_ + column, zero);
+  }
+
+  // kClamped cuts exponents down to kHeadroom: beyond, exp2 is undefined.
+  template <bool kClamped>
+  ROOFGATE_INLINE void run_vector(int unit, int column) {
+    using Vector = typename Simd::Vector;
+    const Vector scale = Simd::broadcast(scale_log2_);
+    const Vector reference = Simd::load(tile_.reference + column);
+    const Vector offset = Simd::load(tile_.offset + column);
+    Vector highest = Simd::load(highest_ + column);
+    Vector sum = Simd::load(sum_ + column);
+    Vector exponentials[Simd::kElementsPerUnit];
+    ROOFGATE_UNROLL
+    for (int e = 0; e < Simd::kElementsPerUnit; ++e) {
+      const int key = unit * Simd::kElementsPerUnit + e;
+      const Vector score = Simd::load(scores_ + key * kRows + column);
+      Vector exponent = Simd::exponent(score, reference, offset, scale);
+      if (kClamped) exponent = Simd::minimum(Simd::broadcast(kHeadroom), exponent);
+      highest = Simd::maximum_if_positive(highest, exponent);
+      exponentials[e] = Simd::exp2(exponent);
+      sum = Simd::add(sum, exponentials[e]);
+    }
+    Simd::store(highest_ + column, highest);
+    Simd::store(sum_ + column, sum);
+    Simd::store(rounded_sum_ + column,
+                Simd::store_unit(probabilities_ + unit * kRows + column, exponentials,
+                                 Simd::load(rounded_sum_ + column)));
+  }
+
+  ROOFGATE_NOINLINE void repeat(int column) {
+    clear(column);
+    for (int unit = 0; unit < kUnits; ++unit) run_vector<true>(unit, column);
+  }
+
+  QueryTile<Simd>& tile_;
+  const float scale_log2_;
+  const float* const scores_;      // [kBlockRows][kRows]
+  uint32_t* const probabilities_;  // [kUnits][kRows]
+  int next_unit_ = 0;
+  alignas(64) float sum_[kRows];
+  alignas(64) float rounded_sum_[kRows];
+  alignas(64) float highest_[kRows];  // exponent, where positive
+};
+
+struct NoSoftmax {
+  ROOFGATE_INLINE int chunks_left() const { return 0; }
+  ROOFGATE_INLINE void run_step(int) {}
+};
+
 // C = A B, or C += A B, for kBlockRows rows and kVectors vectors of columns. Unit (i, step) of A
-// lies at i * kRowStride + step * kStepStride within its chunk. B is [steps][QueryTile::kRows]
-// units and C is [kBlockRows][QueryTile::kRows]. Kept out of line: inlined beside the softmax, the
-// compiler spills sums in the inner loop.
-// After each chunk runs a slice of `beside`: other work, whose instructions use other ports and
-// fill the gaps of this one.
-template <class Simd, int kVectors, int kRowStride, int kStepStride>
-__attribute__((noinline)) void multiply_block(const uint32_t* a, ptrdiff_t a_chunk_stride,
-                                              const uint32_t* b, int chunks, float* c,
-                                              bool accumulate) {
+// lies at i * kRowStride + step * kStepStride within its chunk; chunks lie a_chunk_stride apart. B
+// is [steps][QueryTile::kRows] units, C is [kBlockRows][QueryTile::kRows]. Kept out of line: beside
+// other code the compiler would spill sums in the inner loop.
+template <class Simd, int kVectors, int kRowStride, int kStepStride, class Softmax>
+ROOFGATE_NOINLINE void multiply_block(const uint32_t* a, ptrdiff_t a_chunk_stride,
+                                      const uint32_t* b, int chunks, float* c, bool accumulate,
+                                      Softmax& softmax) {
   using Vector = typename Simd::Vector;
   constexpr int kRows = QueryTile<Simd>::kRows;
   // One vector alone has too few sums to hide the latency: odd steps get sums of their own.
   constexpr int kSets = kVectors == 1 ? 2 : 1;
   Vector sums[kSets][Simd::kBlockRows][kVectors] = {};
-  for (int chunk = 0; chunk < chunks; ++chunk) {
+  const auto run_step = [&](int step) __attribute__((always_inline)) {
+    typename Simd::Operand rows[kVectors];
     ROOFGATE_UNROLL
-    for (int step = 0; step < kUnitsPerChunk; ++step) {
-      typename Simd::Operand rows[kVectors];
+    for (int j = 0; j < kVectors; ++j) {
+      rows[j] = Simd::load_operand(b + step * kRows + j * Simd::kLanes);
+    }
+    ROOFGATE_UNROLL
+    for (int i = 0; i < Simd::kBlockRows; ++i) {
+      const auto unit = Simd::broadcast_operand(a + i * kRowStride + step * kStepStride);
       ROOFGATE_UNROLL
       for (int j = 0; j < kVectors; ++j) {
-        rows[j] = Simd::load_operand(b + step * kRows + j * Simd::kLanes);
-      }
-      ROOFGATE_UNROLL
-      for (int i = 0; i < Simd::kBlockRows; ++i) {
-        const auto unit = Simd::broadcast_operand(a + i * kRowStride + step * kStepStride);
-        ROOFGATE_UNROLL
-        for (int j = 0; j < kVectors; ++j) {
-          Vector& sum = sums[step % kSets][i][j];
-          sum = Simd::multiply_add(sum, unit, rows[j]);
-        }
+        Vector& sum = sums[step % kSets][i][j];
+        sum = Simd::multiply_add(sum, unit, rows[j]);
       }
     }
+  };
+  const int shared_chunks = smaller(chunks, softmax.chunks_left());
+  int chunk = 0;
+  for (; chunk < shared_chunks; ++chunk) {
+    ROOFGATE_UNROLL
+    for (int step = 0; step < kChunkSteps; ++step) {
+      run_step(step);
+      softmax.run_step(step);
+    }
     a += a_chunk_stride;
-    b += kUnitsPerChunk * kRows;
+    b += kChunkSteps * kRows;
+  }
+  for (; chunk < chunks; ++chunk) {
+    ROOFGATE_UNROLL
+    for (int step = 0; step < kChunkSteps; ++step) run_step(step);
+    a += a_chunk_stride;
+    b += kChunkSteps * kRows;
   }
   ROOFGATE_UNROLL
   for (int i = 0; i < Simd::kBlockRows; ++i) {
@@ -225,47 +282,46 @@ __attribute__((noinline)) void multiply_block(const uint32_t* a, ptrdiff_t a_chu
   }
 }
 
-// scores = K Q^T for keys [key, key + kBlockRows) of the tile.
-template <class Simd, int kVectors>
+// scores [kBlockRows][kRows] = K Q^T for keys [key, key + kBlockRows) of the tile.
+template <class Simd, int kVectors, class Softmax>
 ROOFGATE_INLINE void compute_scores(const QueryTile<Simd>& tile, const KeyTile& key_tile, int key,
-                                    int head_dim, float* scores) {
-  constexpr int kChunkStride = kTileKeys * kUnitsPerChunk;
-  const int chunks = head_dim / Simd::kElementsPerUnit / kUnitsPerChunk;
+                                    int head_dim, float* scores, Softmax& softmax) {
+  constexpr int kChunkStride = kTileKeys * kChunkSteps;
+  const int chunks = head_dim / Simd::kElementsPerUnit / kChunkSteps;
   for (int chunk = 0; chunk < chunks; chunk += kChainChunks) {
-    multiply_block<Simd, kVectors, kUnitsPerChunk, 1>(
-        key_tile.k + key * kUnitsPerChunk + chunk * kChunkStride, kChunkStride,
-        tile.q + chunk * kUnitsPerChunk * QueryTile<Simd>::kRows,
-        smaller(chunks - chunk, kChainChunks), scores, chunk > 0);
+    multiply_block<Simd, kVectors, kChunkSteps, 1>(
+        key_tile.k + key * kChunkSteps + chunk * kChunkStride, kChunkStride,
+        tile.q + chunk * kChunkSteps * QueryTile<Simd>::kRows,
+        smaller(chunks - chunk, kChainChunks), scores, chunk > 0, softmax);
   }
 }
 
-// probabilities [units of keys][kRows] for the first `keys` keys of the tile, a multiple of a chunk
-// of units.
-// The softmax of a block runs beside the multiplication for the next one.
+// The probabilities of the first `keys` keys of the tile, a multiple of a chunk of units. The
+// softmax of a block runs beside the multiplication for the next one.
 template <class Simd, int kVectors>
 void compute_probabilities(QueryTile<Simd>& tile, const KeyTile& key_tile, int keys, int head_dim,
                            const Scaling& scaling, uint32_t* probabilities) {
-  constexpr int kRows = QueryTile<Simd>::kRows;
-  alignas(64) float scores[2][Simd::kBlockRows * kRows];
-  alignas(64) float maxima[kRows];
-  compute_scores<Simd, kVectors>(tile, key_tile, 0, head_dim, scores[0]);
+  alignas(64) float scores[2][Simd::kBlockRows * QueryTile<Simd>::kRows];
+  float* current = scores[0];
+  float* next = scores[1];
+  NoSoftmax none;
+  compute_scores<Simd, kVectors>(tile, key_tile, 0, head_dim, current, none);
   for (int key = 0; key < keys; key += Simd::kBlockRows) {
-    const int block = key / Simd::kBlockRows;
-    float* const current = scores[block % 2];
-    const int unit = key / Simd::kElementsPerUnit;
     const int32_t first_key = key_tile.first_key + key;
     if (first_key + (Simd::kBlockRows - 1) > tile.min_last_key) {
       hide_keys<Simd, kVectors>(tile, first_key, current);
     }
-    if (exceeds_reference<Simd, kVectors>(tile, scaling, current, maxima)) {
-      raise_references(tile, maxima, scaling, head_dim, probabilities, unit);
-    }
+    const int units = key / Simd::kElementsPerUnit;
+    BlockSoftmax<Simd, kVectors> softmax(tile, scaling.scale_log2, current,
+                                         probabilities + units * QueryTile<Simd>::kRows);
     if (key + Simd::kBlockRows < keys) {
-      compute_scores<Simd, kVectors>(tile, key_tile, key + Simd::kBlockRows, head_dim,
-                                     scores[(block + 1) % 2]);
+      compute_scores<Simd, kVectors>(tile, key_tile, key + Simd::kBlockRows, head_dim, next,
+                                     softmax);
     }
-    store_probabilities<Simd, kVectors>(tile, scaling.scale_log2, current,
-                                        probabilities + unit * kRows);
+    softmax.finish(scaling, head_dim, units);
+    float* const done = current;
+    current = next;
+    next = done;
   }
 }
 
@@ -274,13 +330,14 @@ template <class Simd, int kVectors>
 void accumulate_output(QueryTile<Simd>& tile, const KeyTile& key_tile, int keys, int head_dim,
                        const uint32_t* probabilities) {
   constexpr int kTileUnits = kTileKeys / Simd::kElementsPerUnit;
-  const int chunks = keys / Simd::kElementsPerUnit / kUnitsPerChunk;
+  const int chunks = keys / Simd::kElementsPerUnit / kChunkSteps;
+  NoSoftmax none;
   for (int d = 0; d < head_dim; d += Simd::kBlockRows) {
     const uint32_t* const values =
-        key_tile.v + d / kUnitsPerChunk * (kTileUnits * kUnitsPerChunk) + d % kUnitsPerChunk;
-    multiply_block<Simd, kVectors, 1, kUnitsPerChunk>(
-        values, kUnitsPerChunk * kUnitsPerChunk, probabilities, chunks,
-        tile.output + static_cast<ptrdiff_t>(d) * QueryTile<Simd>::kRows, true);
+        key_tile.v + d / kValueColumns * (kTileUnits * kValueColumns) + d % kValueColumns;
+    multiply_block<Simd, kVectors, 1, kValueColumns>(
+        values, kChunkSteps * kValueColumns, probabilities, chunks,
+        tile.output + static_cast<ptrdiff_t>(d) * QueryTile<Simd>::kRows, true, none);
   }
 }
 
@@ -298,15 +355,12 @@ void attend(QueryTile<Simd>& tile, const KeyTile& key_tile, int head_dim, const 
   const int64_t visible = int64_t{tile.max_last_key} + 1 - key_tile.first_key;
   if (visible <= 0) return;
   const int seen = visible < key_tile.keys ? static_cast<int>(visible) : key_tile.keys;
-  const int keys = round_up(seen, kUnitsPerChunk * Simd::kElementsPerUnit);
-  static_assert(Simd::kTileVectors == 2 || Simd::kTileVectors == 3, "instantiated below");
-  if (tile.vectors == Simd::kTileVectors) {
-    attend_vectors<Simd, Simd::kTileVectors>(tile, key_tile, keys, head_dim, scaling,
-                                             probabilities);
-  } else if (tile.vectors == 1) {
-    attend_vectors<Simd, 1>(tile, key_tile, keys, head_dim, scaling, probabilities);
-  } else {
+  const int keys = round_up(seen, kChunkSteps * Simd::kElementsPerUnit);
+  static_assert(Simd::kTileVectors == 2, "both widths are instantiated here");
+  if (tile.vectors == 2) {
     attend_vectors<Simd, 2>(tile, key_tile, keys, head_dim, scaling, probabilities);
+  } else {
+    attend_vectors<Simd, 1>(tile, key_tile, keys, head_dim, scaling, probabilities);
   }
 }
 

@@ -7,17 +7,16 @@
 // row sums once, at the end. mma.sync.m16n8k16 multiplies, ldmatrix reads swizzled tiles, cp.async
 // fills them.
 //
-// Floors of one call with N = batch * heads_q * seqlen_q * seqlen_k visible scores (half of them if
-// causal) and C clocks per second and SM:
-//   tensor cores   4 * N * head_dim FLOP   at 2048 FLOP/clk/SM (A100), 1024 (sm_86, sm_89), about
-//   2700 (H100) ex2            N exponentials          at 16 /clk/SM shared memory  4 * N *
-//   head_dim / R B  at 128 B/clk/SM, for R queries per warp, plus Q if it is read again device
-//   memory  2 B * (Q + K + V + O), at least; K and V again for every block_q queries unless L2 has
-//   them
-// For head_dim 128 and 32 queries per warp a score costs 0.25 clk of tensor cores, 0.0625 of ex2,
-// 0.125 of shared memory (0.156 with Q) on A100: the tensor cores bound it. For head_dim 64 that is
-// 0.125, 0.0625 and 0.0625 (0.07), and ex2 no longer hides for free. On Hopper mma.sync reaches
-// about 2/3 of what wgmma does, which bounds this kernel there.
+// Floors of one call, for N visible scores (batch * heads_q * seqlen_q * seqlen_k, or about half of
+// that if causal) and R queries per warp:
+//   tensor cores    4 * N * head_dim FLOP      at 2048 FLOP/clk/SM on A100, 1024 on sm_86 and sm_89
+//   exponentials    N                          at 16 /clk/SM
+//   shared memory   4 * N * head_dim / R B     at 128 B/clk/SM, without the Q fragments
+//   device memory   Q, K, V and O once, and K and V again for every block_q queries if not in L2
+// On A100, with R = 32, a score of head_dim 128 costs 0.25 clk of tensor cores, 0.06 of
+// exponentials and 0.16 of shared memory (Q included): tensor cores bound it. For head_dim 64 that
+// is 0.125, 0.06 and 0.06, and the exponentials no longer hide for free. On Hopper mma.sync reaches
+// about 2/3 of what wgmma does, so no tuning brings this kernel near that chip's peak.
 #include <cuda_runtime.h>
 
 #include <cmath>
@@ -35,7 +34,7 @@ constexpr int64_t kMaxBlocks = 0x7fffffff;
 
 bool has_16_byte_rows(const void* tensor, const int64_t (&stride)[3], int32_t batch, int32_t heads,
                       int32_t seqlen) {
-  if (int64_t{batch} * heads * seqlen == 0) return true;
+  if (batch == 0 || heads == 0 || seqlen == 0) return true;
   const int32_t extent[3] = {batch, heads, seqlen};
   bool aligned = reinterpret_cast<uintptr_t>(tensor) % kChunkBytes == 0;
   for (int i = 0; i < 3; ++i) {
@@ -53,10 +52,11 @@ int validate(const roofgate_attention_fwd_params& params) {
   if (params.heads_q > 0 && (params.heads_kv == 0 || params.heads_q % params.heads_kv != 0)) {
     return ROOFGATE_BAD_SHAPE;
   }
+  if (int64_t{params.batch} * params.heads_q > kMaxBlocks) return ROOFGATE_BAD_SHAPE;
   if (params.seqlen_q < 0 || params.seqlen_q > kMaxSeqlen) return ROOFGATE_BAD_SHAPE;
   if (params.seqlen_k < 0 || params.seqlen_k > kMaxSeqlen) return ROOFGATE_BAD_SHAPE;
-  // The maximum of the unscaled scores serves for the scaled ones, so the scale must not turn them
-  // round.
+  // The kernel takes the row maximum before it scales, so a negative scale would give it the
+  // minimum.
   if (!(params.scale >= 0.0f && std::isfinite(params.scale))) return ROOFGATE_BAD_SHAPE;
   const auto aligned_q = [&](const void* tensor, const int64_t (&stride)[3]) {
     return has_16_byte_rows(tensor, stride, params.batch, params.heads_q, params.seqlen_q);
@@ -95,8 +95,8 @@ void copy_stride(int64_t (&destination)[3], const int64_t (&source)[3]) {
   for (int i = 0; i < 3; ++i) destination[i] = source[i];
 }
 
-AttentionForwardArguments kernel_arguments(const roofgate_attention_fwd_params& params, int block_q,
-                                           int heads_per_group) {
+AttentionForwardArguments kernel_arguments(const roofgate_attention_fwd_params& params,
+                                           int32_t q_tiles, int heads_per_group) {
   AttentionForwardArguments arguments = {};
   arguments.q = static_cast<const uint16_t*>(params.q);
   arguments.k = static_cast<const uint16_t*>(params.k);
@@ -112,7 +112,7 @@ AttentionForwardArguments kernel_arguments(const roofgate_attention_fwd_params& 
   arguments.queries_per_kv_head = params.heads_q / params.heads_kv;
   arguments.seqlen_q = params.seqlen_q;
   arguments.seqlen_k = params.seqlen_k;
-  arguments.q_tiles = (params.seqlen_q - 1) / block_q + 1;
+  arguments.q_tiles = q_tiles;
   arguments.heads_per_group = heads_per_group;
   // At scale 0 a masked score would be -inf * 0. The smallest scale gives the same equal weights.
   constexpr float kLog2E = 1.44269504088896341f;
@@ -123,21 +123,23 @@ AttentionForwardArguments kernel_arguments(const roofgate_attention_fwd_params& 
 
 template <class Config>
 int launch(const roofgate_attention_fwd_params& params, cudaStream_t stream) {
+  const int64_t q_tiles = (params.seqlen_q - 1) / Config::kBlockQ + 1;
+  const int64_t blocks = int64_t{params.batch} * params.heads_q * q_tiles;
+  if (blocks > kMaxBlocks) return ROOFGATE_BAD_SHAPE;
+
   int heads_per_group = 1;
   const int error = choose_heads_per_group(params, &heads_per_group);
   if (error != cudaSuccess) return error;
-  AttentionForwardArguments arguments = kernel_arguments(params, Config::kBlockQ, heads_per_group);
-  const int64_t batch_heads = int64_t{params.batch} * params.heads_q;
-  const int64_t blocks = batch_heads * arguments.q_tiles;
-  if (batch_heads > kMaxBlocks || blocks > kMaxBlocks) return ROOFGATE_BAD_SHAPE;
+  AttentionForwardArguments arguments =
+      kernel_arguments(params, static_cast<int32_t>(q_tiles), heads_per_group);
 
   const auto kernel = attention_fwd_sm80<Config>;
   constexpr int kSharedBytesWithoutAsking = 48 * 1024;
   if constexpr (Config::kSharedBytes > kSharedBytesWithoutAsking) {
     // Holds for the current device only, so it is not remembered from call to call.
-    const cudaError_t error = cudaFuncSetAttribute(
+    const cudaError_t asked = cudaFuncSetAttribute(
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Config::kSharedBytes);
-    if (error != cudaSuccess) return error;
+    if (asked != cudaSuccess) return asked;
   }
   void* kernel_parameters[] = {&arguments};
   return cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(blocks)), dim3(Config::kThreads),

@@ -30,16 +30,14 @@ class TileCopier {
   __device__ TileCopier(const uint16_t* tensor, int64_t row_stride)
       : source_(tensor + (threadIdx.x % kChunksPerRow) * kChunkElements), row_stride_(row_stride) {}
 
-  // Starts copying rows [first_row, first_row + kRows). The pointer steps from pass to pass: a
-  // product per pass would be hoisted out of the caller's loop and cost two registers each.
+  // Starts copying rows [first_row, first_row + kRows).
   template <int kRows>
   __device__ __forceinline__ void start(uint32_t tile, int64_t first_row) const {
     const uint16_t* source = source_ + (first_row + thread_row()) * row_stride_;
     const uint32_t destination = tile + thread_offset();
 #pragma unroll
     for (int row = 0; row < kRows; row += kRowsPerPass) {
-      ptx::cp_async_16(destination + row * kRowBytes, source);
-      source += kRowsPerPass * row_stride_;
+      ptx::cp_async_16(destination + row * kRowBytes, source + row * row_stride_);
     }
   }
 

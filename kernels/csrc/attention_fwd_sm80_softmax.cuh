@@ -1,8 +1,9 @@
 // Online softmax over the score fragments of one warp.
 //
-// A lane holds, for each of its m16n8 score tiles, rows lane / 4 and lane / 4 + 8, columns 2 *
-// (lane % 4) and the next: scores[row block][key tile of 8][2 * half + column]. The four lanes of a
-// quad share a row.
+// Of each m16n8 tile of scores, a lane holds rows lane / 4 (half 0) and lane / 4 + 8 (half 1), and
+// of these the columns 2 * (lane % 4) and its right neighbour:
+//   scores[row block of 16][key tile of 8][2 * half + column]
+// The four lanes of a quad share a row.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +25,9 @@ __device__ __forceinline__ float quad_sum(float value) {
   return value + __shfl_xor_sync(0xffffffffu, value, 2);
 }
 
-// Sets the scores of invisible keys to -inf. Row r of the warp (counted from the lane's first row)
-// sees the tile's keys up to last_key + r if causal, else up to last_key; last_key counts from the
-// tile's first key.
+// Sets the scores of invisible keys to -inf. No row sees a key past tail_last_key, the last there
+// is; under a causal mask the lane's first row sees none past causal_last_key, the row after it one
+// more. Both count from the tile's first key.
 template <bool kCausal, int kRowBlocks, int kKeyTiles>
 __device__ __forceinline__ void mask_scores(float (&scores)[kRowBlocks][kKeyTiles][4],
                                             int causal_last_key, int tail_last_key, int lane) {
@@ -41,8 +42,8 @@ __device__ __forceinline__ void mask_scores(float (&scores)[kRowBlocks][kKeyTile
       for (int tile = 0; tile < kKeyTiles; ++tile) {
 #pragma unroll
         for (int column = 0; column < 2; ++column) {
-          if (tile * 8 + column > lane_last_key)
-            scores[block][tile][2 * half + column] = -kInfinity;
+          float& score = scores[block][tile][2 * half + column];
+          if (tile * 8 + column > lane_last_key) score = -kInfinity;
         }
       }
     }

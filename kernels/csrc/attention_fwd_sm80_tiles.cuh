@@ -27,19 +27,20 @@ struct AttentionTile {
 // reads of K and V feeds R FLOP: at 128 B/clk, 16 queries per warp supply 2048 FLOP/clk to the
 // tensor cores and 32 supply 4096.
 //
-// sm_80 and sm_90: the tensor cores take 2048 FLOP/clk (A100) and about 2700 through mma.sync
-// (H100), so each
-//   warp owns 32 queries. 2 blocks per SM, of 255 registers: one's softmax hides behind the other's
-//   products. head_dim 128: 128 O + 64 scores leave no room for Q. 64 KiB of shared memory.
-//   head_dim 64:  64 O + 64 scores + 32 Q. 32 KiB. Twice the keys would need 128 registers for
-//   scores.
-// sm_86 and sm_89: 1024 FLOP/clk, for which 16 queries per warp suffice, and 100 KiB of shared
-// memory per SM:
-//   no tile takes more than 48 KiB, for 2 blocks per SM.
-//   head_dim 128, causal: 64 x 64 wastes less work above the diagonal and has registers for Q.
-//   head_dim 128, full: 128 x 32 halves the traffic of K and V from L2.
-// The tiles of head_dim 128 are those of FlashAttention-2 (flash_fwd_launch_template.h). The
-// compiler spills in none of them; that limits unrolled_steps.
+// sm_80 and sm_90. The tensor cores take 2048 FLOP/clk on A100 and, through mma.sync, about 2700 on
+// H100: each warp owns 32 queries. 2 blocks per SM of 255 registers per thread, so that one block's
+// softmax runs beside the other's products.
+// - head_dim 128: 128 O + 64 scores leave no room for Q. 64 KiB of shared memory.
+// - head_dim 64: 64 O + 64 scores + 32 Q. 32 KiB.
+//
+// sm_86 and sm_89. The tensor cores take 1024 FLOP/clk, for which 16 queries per warp suffice, and
+// an SM has 100 KiB of shared memory: no tile takes more than 48 KiB, for 2 blocks per SM.
+// - head_dim 128, causal: 64 x 64 wastes less above the diagonal and has registers for Q.
+// - head_dim 128, full: 128 x 32 halves the traffic of K and V from L2.
+// - head_dim 64: as above.
+//
+// The tiles of head_dim 128 are those of FlashAttention-2 (flash_fwd_launch_template.h). No
+// instance spills; that is what limits unrolled_steps.
 constexpr AttentionTile attention_fwd_tile(int head_dim, bool causal) {
   constexpr AttentionTile kHeadDim64 = {128, 64, 4, true, 4};
 #if ROOFGATE_SM == 86 || ROOFGATE_SM == 89

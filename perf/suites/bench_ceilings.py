@@ -10,7 +10,7 @@ from kernels.errors import RoofgateError
 from perf import units
 from perf.ceilings import CeilingProbe
 from perf.model import CeilingKind
-from perf.plugin import Recorder, print_line
+from perf.plugin import Recorder
 from perf.recording import REPLAY_CLOCK, record
 
 
@@ -23,5 +23,5 @@ def test_ceiling(benchmark: Any, recorder: Recorder, probe: CeilingProbe) -> Non
         pytest.fail(str(error), pytrace=False)
     value = measured.ceiling.value
     rate = units.byte_rate(value) if probe.kind is CeilingKind.COPY else units.flop_rate(value)
-    print_line(recorder.config, f"{probe.name}: {rate} ({measured.ceiling.detail})")
+    print(f"{probe.name}: {rate} ({measured.ceiling.detail})")
     record(benchmark, probe.name, "ceilings", measured.samples_s, iterations=1)

@@ -27,7 +27,7 @@ def assert_as_accurate_as_torch(
 def torch_answer(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool) -> torch.Tensor:
     """Torch's own answer in the inputs' dtype, with the mask aligned to the bottom right and hidden rows zero."""
     seqlen_q, seqlen_k = q.shape[2], k.shape[2]
-    visible = torch.ones(seqlen_q, seqlen_k, dtype=torch.bool)
+    visible = torch.ones(seqlen_q, seqlen_k, dtype=torch.bool, device=q.device)
     if causal:
         visible = visible.tril(seqlen_k - seqlen_q)
     answer = scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True)

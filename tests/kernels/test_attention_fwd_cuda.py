@@ -96,5 +96,5 @@ def test_misaligned_rows_are_refused() -> None:
     """The kernel copies 16 bytes at a time and says so."""
     q, k, v = on_gpu(random_inputs(torch.bfloat16, 1, 2, 2, 8, 8, 64))
     shifted = torch.empty(q.numel() + 1, dtype=q.dtype, device=q.device)[1:].view(q.shape)
-    with pytest.raises(KernelError, match="align"):
+    with pytest.raises(KernelError, match="16 bytes"):
         ops.attention(shifted, k, v)

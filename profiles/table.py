@@ -1,0 +1,90 @@
+"""The static layer as a table for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kernels.errors import RoofgateError
+from perf.model import Capture, Metric
+
+PIPED_WIDTH = 170
+_COUNTED = (
+    ("registers", Metric.REGISTERS),
+    ("spills B", Metric.SPILL_BYTES),
+    ("shared B", Metric.SHARED_MEMORY_BYTES),
+)
+_CODE = (
+    ("SASS", Metric.SASS_INSTRUCTIONS),
+    ("tensor", Metric.SASS_TENSOR),
+    ("local", Metric.SASS_LOCAL_MEMORY),
+    ("warnings", Metric.COMPILER_WARNINGS),
+)
+
+
+def select(captures: Iterable[Capture], *, architecture: str | None, kernel: str) -> list[Capture]:
+    """Captures of one architecture, or of all if it is None, whose kernel matches the pattern ``kernel``.
+
+    Raises :class:`RoofgateError` if there is none.
+    """
+    present = list(captures)
+    chosen = [
+        capture
+        for capture in present
+        if architecture in (None, capture.architecture) and fnmatchcase(capture.kernel, kernel)
+    ]
+    if not chosen:
+        architectures = ", ".join(sorted({capture.architecture for capture in present})) or "none"
+        kernels = ", ".join(sorted({capture.kernel for capture in present})) or "none"
+        raise RoofgateError(
+            f"no kernel matches {kernel!r} on {architecture or 'any architecture'}; "
+            f"captured architectures: {architectures}; kernels: {kernels}"
+        )
+    return sorted(chosen, key=lambda capture: (capture.kernel, capture.architecture))
+
+
+def static_table(captures: Iterable[Capture]) -> Table:
+    """One row for each kernel and architecture. A dash means that the figure is not known."""
+    table = Table(title="Static layer (exact, from the compiler and its machine code)", title_justify="left")
+    for heading in ("kernel", "architecture"):
+        table.add_column(heading, no_wrap=True)
+    for heading in (*(name for name, _ in _COUNTED), "occupancy"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("limited by")
+    for heading, _ in _CODE:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for capture in captures:
+        table.add_row(*(Text(cell) for cell in _cells(capture)))
+    return table
+
+
+def _cells(capture: Capture) -> list[str]:
+    occupancy = capture.counters.get(Metric.OCCUPANCY)
+    return [
+        capture.kernel,
+        capture.architecture,
+        *(_count(capture, metric) for _, metric in _COUNTED),
+        "-" if occupancy is None else f"{occupancy:.1%}",
+        capture.occupancy_limiter or "-",
+        *(_count(capture, metric) for _, metric in _CODE),
+    ]
+
+
+def _count(capture: Capture, metric: Metric) -> str:
+    value = capture.counters.get(metric)
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def print_static(captures: Iterable[Capture]) -> None:
+    """Print the table and, below it, each compiler warning with its kernel."""
+    chosen = list(captures)
+    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    console.print(static_table(chosen))
+    for capture in chosen:
+        for warning in capture.warnings:
+            console.print(Text(f"{capture.kernel} on {capture.architecture}: {warning}"), soft_wrap=True)

@@ -1,0 +1,50 @@
+"""``python -m reports render``: the report, the Markdown summary and the JUnit file from stored results."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from kernels.artifacts import write_atomically
+from kernels.errors import EXIT_PASS, run_command
+from kernels.workspace import Workspace
+from perf.assess import load_assessment
+from perf.model import Assessment
+from reports.junit import junit_xml
+from reports.render import render_site
+from reports.summary import summarise
+from reports.view import build_pages
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code, which does not depend on the gate's verdict."""
+    parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    render = commands.add_parser("render", help="render the report of the present commit from stored results")
+    render.add_argument("--out", type=Path, help="folder of the pages (default: out/site)")
+    options = parser.parse_args(arguments)
+    workspace = Workspace()
+
+    def render_stored() -> int:
+        started = time.monotonic()
+        with workspace.writing("roofgate report"):
+            index = render_all(load_assessment(workspace), workspace, options.out or workspace.site)
+        print(f"{index} ({time.monotonic() - started:.1f} s)")
+        return EXIT_PASS
+
+    return run_command(render_stored)
+
+
+def render_all(assessment: Assessment, workspace: Workspace, site: Path) -> Path:
+    """Write the pages below ``site``, and the summary and the JUnit file beside the other results."""
+    index = render_site(build_pages(assessment), site)
+    write_atomically(workspace.root / "summary.md", summarise(assessment))
+    write_atomically(workspace.root / "junit.xml", junit_xml(assessment))
+    return index
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""An assessment as pages of finished text and sort keys, for templates that only loop and place."""
+
+from __future__ import annotations
+
+from perf.model import Assessment
+from reports.view.case_page import build_case_page
+from reports.view.kernel_page import build_kernel_page
+from reports.view.overview import build_overview
+from reports.view.page import Page
+from reports.view.roofline_pages import build_roofline_pages
+
+
+def build_pages(assessment: Assessment) -> tuple[Page, ...]:
+    """Every page of the report, the overview first."""
+    return (
+        build_overview(assessment),
+        *build_roofline_pages(assessment),
+        *(build_case_page(assessment, case) for case in assessment.cases),
+        *(build_kernel_page(assessment, kernel) for kernel in assessment.kernels),
+    )

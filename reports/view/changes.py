@@ -1,0 +1,195 @@
+"""What changed against the baseline: timed cases with their intervals, and exact figures of kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perf import units
+from perf.model import Assessment, CaseAssessment, Comparison, KernelAssessment, Verdict
+from reports.view.frame import case_path, kernel_path
+from reports.view.quantities import bare_value, plural, span
+from reports.view.strips import ChangeAxis, IntervalStrip, change_axis
+from reports.view.tables import Cell, Column, Row, Table, marked, missing
+from reports.view.wording import MARKS, METRIC_TITLES, VERDICT_ORDER, exact_mark
+
+MAX_ROWS = 12
+NOTABLE = (Verdict.REGRESSED, Verdict.INCONCLUSIVE, Verdict.IMPROVED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """The section "What changed". A table is None where there is nothing to put in it; the sentences say so."""
+
+    timed: Table | None
+    timed_rest: str
+    exact: Table | None
+    exact_rest: str
+
+
+def build_changes(assessment: Assessment) -> Changes:
+    """The notable changes, worst first, and a sentence on the rest."""
+    notable = notable_cases(assessment)[:MAX_ROWS]
+    exact = kernel_changes(assessment.kernels)
+    return Changes(
+        timed=_timed_table(notable, assessment) if notable else None,
+        timed_rest=_timed_rest(assessment, len(notable)),
+        exact=_exact_table(exact[:MAX_ROWS]) if exact else None,
+        exact_rest=_exact_rest(assessment, len(exact)),
+    )
+
+
+def notable_cases(assessment: Assessment) -> list[CaseAssessment]:
+    """Cases that changed or could not be judged, worst first."""
+    notable = (case for case in assessment.cases if case.comparison.verdict in NOTABLE)
+    return sorted(notable, key=_by_urgency)
+
+
+def kernel_changes(kernels: tuple[KernelAssessment, ...]) -> list[tuple[KernelAssessment, Comparison]]:
+    """Every comparison of a kernel whose figure moved, worst first."""
+    moved = [(kernel, comparison) for kernel in kernels for comparison in kernel.comparisons if has_moved(comparison)]
+    return sorted(moved, key=lambda pair: VERDICT_ORDER.index(pair[1].verdict))
+
+
+def is_compared(kernel: KernelAssessment) -> bool:
+    """Whether any figure of ``kernel`` has a pin."""
+    return any(comparison.verdict is not Verdict.NOT_RUN for comparison in kernel.comparisons)
+
+
+def has_moved(comparison: Comparison) -> bool:
+    """Whether an exact figure differs from its pin; a figure without a pin did not move."""
+    return comparison.verdict is not Verdict.NOT_RUN and comparison.baseline != comparison.candidate
+
+
+def axis_of(assessment: Assessment) -> ChangeAxis:
+    """The axis on which the changes of all cases are drawn."""
+    intervals = [case.comparison.interval for case in assessment.cases if case.comparison.interval is not None]
+    return change_axis(intervals, assessment.noise.value or 0.0)
+
+
+def strip_of(comparison: Comparison, axis: ChangeAxis) -> IntervalStrip | None:
+    """The interval of a comparison on ``axis``."""
+    if comparison.interval is None or comparison.change is None:
+        return None
+    mark = MARKS[comparison.verdict]
+    label = f"{mark.word}: {change_text(comparison)}"
+    return axis.strip(comparison.change, comparison.interval, tone=mark.tone, label=label)
+
+
+def change_text(comparison: Comparison) -> str:
+    """``+7.9 % [+7.3, +8.5] %``."""
+    parts = []
+    if comparison.change is not None:
+        parts.append(units.change(comparison.change))
+    if comparison.interval is not None:
+        parts.append(span(comparison.interval, units.change))
+    return " ".join(parts)
+
+
+def change_cell(comparison: Comparison) -> Cell:
+    """The change with its interval; sorts by size of the change."""
+    if comparison.change is None:
+        return missing(comparison.reason)
+    interval = comparison.interval
+    return Cell(
+        units.change(comparison.change),
+        sort=comparison.change,
+        detail=span(interval, units.change) if interval else "",
+        tone=MARKS[comparison.verdict].tone,
+        hint=comparison.reason,
+    )
+
+
+def _by_urgency(case: CaseAssessment) -> tuple[int, float, str]:
+    comparison = case.comparison
+    return VERDICT_ORDER.index(comparison.verdict), -abs(comparison.change or 0.0), case.case.name
+
+
+def _timed_table(cases: list[CaseAssessment], assessment: Assessment) -> Table:
+    axis = axis_of(assessment)
+    ticks = [(value, units.change(value)) for value in (-axis.limit, axis.limit)]
+    return Table(
+        caption="Change of time per case against the baseline, with its interval. Right of zero is slower; the shaded "
+        "band is the noise floor.",
+        columns=(
+            Column("case"),
+            Column("verdict"),
+            Column("change", numeric=True),
+            Column("interval", strip=axis.header([*ticks, (0.0, "0")])),
+        ),
+        rows=tuple(_timed_row(case, axis) for case in cases),
+        sortable=False,
+    )
+
+
+def _timed_row(case: CaseAssessment, axis: ChangeAxis) -> Row:
+    comparison = case.comparison
+    name = Cell(case.case.name, href=case_path(case.case.name, case.target), code=True, hint=comparison.reason)
+    strip = Cell("", strip=strip_of(comparison, axis))
+    return Row(cells=(name, marked(MARKS[comparison.verdict]), change_cell(comparison), strip))
+
+
+def _timed_rest(assessment: Assessment, shown: int) -> str:
+    if not assessment.cases:
+        return "No case was timed for this commit."
+    counts = {
+        verdict: sum(case.comparison.verdict is verdict for case in assessment.cases) for verdict in VERDICT_ORDER
+    }
+    if counts[Verdict.NOT_RUN] == len(assessment.cases):
+        reason = assessment.cases[0].comparison.reason
+        return f"{plural(len(assessment.cases), 'case')} timed, none compared: {reason}."
+    notable = sum(counts[verdict] for verdict in NOTABLE)
+    parts = [f"{units.count(notable - shown)} more changed or inconclusive"] if notable > shown else []
+    parts += [
+        f"{units.count(counts[verdict])} {MARKS[verdict].word}"
+        for verdict in (Verdict.UNCHANGED, Verdict.IDENTICAL, Verdict.NOT_RUN)
+        if counts[verdict]
+    ]
+    return ", ".join(parts) + (" cases." if shown == 0 else " besides these." if parts else "")
+
+
+def _exact_table(changes: list[tuple[KernelAssessment, Comparison]]) -> Table:
+    return Table(
+        caption="Exact figures of CUDA kernels that differ from the baseline. They carry no noise.",
+        columns=(
+            Column("kernel"),
+            Column("architecture"),
+            Column("layer"),
+            Column("figure"),
+            Column("before", numeric=True),
+            Column("now", numeric=True),
+            Column("verdict"),
+        ),
+        rows=tuple(_exact_row(kernel, comparison) for kernel, comparison in changes),
+        sortable=False,
+    )
+
+
+def _exact_row(kernel: KernelAssessment, comparison: Comparison) -> Row:
+    mark = exact_mark(comparison)
+    values = [
+        missing("absent")
+        if value is None
+        else Cell(bare_value(comparison.metric, value), sort=value, tone=tone, hint=comparison.reason)
+        for value, tone in ((comparison.baseline, ""), (comparison.candidate, mark.tone))
+    ]
+    return Row(
+        cells=(
+            Cell(kernel.kernel, href=kernel_path(kernel.kernel), code=True),
+            Cell(comparison.target),
+            Cell(comparison.metric.layer.value),
+            Cell(METRIC_TITLES[comparison.metric]),
+            *values,
+            marked(mark),
+        )
+    )
+
+
+def _exact_rest(assessment: Assessment, changed: int) -> str:
+    if not assessment.kernels:
+        return ""
+    if not any(is_compared(kernel) for kernel in assessment.kernels):
+        return f"{plural(len(assessment.kernels), 'CUDA kernel')} analysed; no pinned figure to compare with."
+    if not changed:
+        return f"No exact figure of {plural(len(assessment.kernels), 'CUDA kernel')} changed."
+    hidden = changed - MAX_ROWS
+    return f"{units.count(hidden)} more changed figures stand on the kernels' pages." if hidden > 0 else ""

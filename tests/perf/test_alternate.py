@@ -1,0 +1,142 @@
+"""Alternating measurement, on a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from perf.alternate import MAX_ROUNDS, MIN_ROUNDS, MIN_SAMPLE_S, LeftOut, Samples, measure_alternately
+from perf.timer import Call, Contender
+
+
+@dataclass
+class World:
+    """A clock and a log of what ran."""
+
+    now: float = 0.0
+    slowdown: float = 1.0
+    log: list[str] = field(default_factory=list)
+
+    def work(self, name: str, seconds: float) -> Callable[[], None]:
+        """A call that takes ``seconds`` times the present slowdown."""
+
+        def call() -> None:
+            self.now += seconds * self.slowdown
+            self.log.append(name)
+
+        return call
+
+    def seconds(self, call: Call, iterations: int) -> float:
+        """As perf.timer.Timer."""
+        started = self.now
+        for _ in range(iterations):
+            call()
+        return self.now - started
+
+
+def samples(result: Samples | LeftOut) -> Samples:
+    """The result of a contender that must have been measured."""
+    assert isinstance(result, Samples)
+    return result
+
+
+def test_every_contender_gets_one_sample_per_round() -> None:
+    """So that sample i of one pairs with sample i of another."""
+    world = World()
+    contenders = {"ours": Contender(world.work("ours", 0.01)), "peer": Contender(world.work("peer", 0.03))}
+    result = measure_alternately(contenders, world, seconds_each=1.0)
+
+    lengths = {len(samples(each).seconds) for each in result.values()}
+    assert len(lengths) == 1
+    assert lengths.pop() >= MIN_ROUNDS
+
+
+def test_the_budget_is_spent_and_not_exceeded_by_more_than_a_round() -> None:
+    """Measuring stops with the round in which the budget runs out."""
+    world = World()
+    contenders = {"ours": Contender(world.work("ours", 0.01)), "peer": Contender(world.work("peer", 0.03))}
+    measure_alternately(contenders, world, seconds_each=1.0)
+
+    assert 2.0 <= world.now <= 2.0 + 0.04 + 0.3
+
+
+def test_a_short_call_is_repeated_within_a_sample() -> None:
+    """A sample outlasts the clock's error; its value is still per call."""
+    world = World()
+    result = samples(
+        measure_alternately({"ours": Contender(world.work("ours", 1e-5))}, world, seconds_each=0.1)["ours"]
+    )
+
+    assert result.iterations * 1e-5 >= MIN_SAMPLE_S * 0.999
+    assert result.seconds == pytest.approx([1e-5] * len(result.seconds))
+    assert len(result.seconds) <= MAX_ROUNDS
+
+
+def test_a_slow_peer_is_left_out_with_its_reason() -> None:
+    """It is named, not silently missing, and does not eat the others' time."""
+    world = World()
+    contenders = {"ours": Contender(world.work("ours", 0.01)), "math": Contender(world.work("math", 5.0))}
+    result = measure_alternately(contenders, world, seconds_each=1.0)
+
+    assert isinstance(result["math"], LeftOut)
+    assert "one call takes 5 s" in result["math"].reason
+    assert world.log.count("math") == 1
+
+
+def test_our_own_kernel_is_measured_however_slow() -> None:
+    """A regression must not become 'not run'."""
+    world = World()
+    result = measure_alternately({"ours": Contender(world.work("ours", 5.0))}, world, seconds_each=1.0)
+
+    assert len(samples(result["ours"]).seconds) == MIN_ROUNDS
+
+
+def test_a_disturbance_longer_than_a_round_cancels_in_the_ratio() -> None:
+    """Both slow down together, so every paired ratio stays what it is."""
+    world = World()
+
+    def disturbed(name: str, seconds: float) -> Contender:
+        quiet = world.work(name, seconds)
+
+        def call() -> None:
+            world.slowdown = 3.0 if 0.5 < world.now < 1.2 else 1.0
+            quiet()
+
+        return Contender(call)
+
+    result = measure_alternately({"a": disturbed("a", 0.01), "b": disturbed("b", 0.02)}, world, seconds_each=1.0)
+    pairs = zip(samples(result["a"]).seconds, samples(result["b"]).seconds, strict=True)
+    ratios = [b / a for a, b in pairs]
+
+    disturbed_rounds = sum(ratio != pytest.approx(2.0) for ratio in ratios)
+    assert disturbed_rounds <= 2  # the rounds that the disturbance began and ended in
+
+
+def test_the_order_within_rounds_varies() -> None:
+    """Always going second would be a systematic difference."""
+    world = World()
+    names = ["a", "b", "c"]
+    measure_alternately({name: Contender(world.work(name, 0.01)) for name in names}, world, seconds_each=1.0)
+    rounds = [tuple(world.log[start : start + 3]) for start in range(len(world.log) % 3, len(world.log), 3)]
+
+    assert len({order for order in rounds if len(set(order)) == 3}) > 2
+
+
+def test_the_setting_is_entered_around_every_sample_and_not_around_every_call() -> None:
+    """Forcing a backend costs more than a small kernel, so it must stay out of the sample."""
+    world = World()
+    entered = []
+
+    @contextmanager
+    def setting() -> Iterator[None]:
+        entered.append(world.now)
+        yield
+
+    result = measure_alternately({"peer": Contender(world.work("peer", 1e-4), setting)}, world, seconds_each=0.1)
+    calls = len(world.log)
+
+    assert len(entered) < calls
+    assert len(entered) >= len(samples(result["peer"]).seconds)
