@@ -8,24 +8,17 @@ from kernels.workspace import Workspace
 from perf import compare, gate, roofline, stats
 from perf.config import Suite
 from perf.evidence import Evidence, Sources, gather, with_history
-from perf.model import (
-    OWN_IMPLEMENTATION,
+from perf.findings import (
     Assessment,
-    Capture,
     CaseAssessment,
     Comparison,
-    Device,
     HistoryPoint,
     KernelAssessment,
-    Layer,
     LayerStatus,
-    Machine,
-    Measurement,
     NoiseFloor,
     PeerRatio,
-    Problem,
-    Run,
 )
+from perf.model import OWN_IMPLEMENTATION, Capture, Device, Layer, Machine, Measurement, Problem, Run
 from perf.pins import Pins
 
 

@@ -1,19 +1,19 @@
 """A candidate against its baseline: one run against an earlier one, one capture against its pin (pure).
 
 Two runs are two processes at two times, and the same code differs between them by far more than within one: a plain
-threshold of 5 % on the means of two such runs gives false alarms for every fifth comparison. Three things are done
+threshold of 5 % on the means of two such runs gives false alarms for every fifth comparison. Four things are done
 about it.
 
 1. The peers are identical code in both runs as long as torch and its thread count are the same. A case is judged by its
    ratio to the peers of the same round, so that what slowed the whole machine cancels.
-2. How far the ratio of two peers to one another moved between the runs shows what is left when it has cancelled. These
-   are the controls (:func:`perf.stats.noise_bound`).
+2. How far the peers moved against one another between the runs, be it in ratio or each from their common drift, shows
+   what may be left when it has cancelled. These are the controls (:func:`perf.stats.noise_bound`).
 3. The interval of a change is the two runs' own intervals and the controls' 95 % bound for one case, added in squares.
 4. Many cases are judged at once. A change counts as better or worse only if its interval excludes zero and the change
    also exceeds the noise floor: the bound that, with 95 % confidence, none of all cases passes by noise alone. A change
    whose whole interval lies within the margin that the policy calls no change is unchanged.
 
-The floor rests on the assumption that our kernel and a peer scatter between processes as two peers do. Base and
+The floor rests on the assumption that our kernel scatters between processes no more than the peers do. Base and
 candidate measured alternately in one process would not need it.
 """
 
@@ -24,20 +24,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from perf.model import (
-    OWN_IMPLEMENTATION,
-    Capture,
-    Case,
-    Comparison,
-    Device,
-    Direction,
-    Interval,
-    Measurement,
-    Metric,
-    NoiseFloor,
-    Run,
-    Verdict,
-)
+from perf.findings import Comparison, NoiseFloor
+from perf.model import OWN_IMPLEMENTATION, Capture, Case, Device, Direction, Interval, Measurement, Metric, Run, Verdict
 from perf.stats import MIN_CONFIDENCE, Estimate, difference, noise_bound, paired_log_ratio, widened
 from perf.units import change as change_text
 from perf.units import percent
@@ -148,6 +136,8 @@ def _obstacle(candidate: Run, baseline: Run | None) -> str:
     """Why the peers of the two runs say nothing of each other; empty if they do."""
     if baseline is None:
         return f"no baseline for this machine and suite; {PROMOTE}"
+    if baseline.id == candidate.id:
+        return "the baseline is this very run"
     before, now = baseline.machine, candidate.machine
     if before.fingerprint != now.fingerprint:
         return f"the baseline is of another machine ({before.title}, {before.threads} threads); {PROMOTE} on this one"
@@ -166,17 +156,23 @@ def _pairs(candidate: Run, baseline: Run) -> dict[Key, _Pair]:
 
 
 def _find_controls(pairs: Sequence[_Pair]) -> _Controls:
-    """The ratios between peers; where too few cases have two peers, what each peer moved apart from all the others.
+    """The narrower of two kinds of controls, of those that there are enough of.
 
-    The second kind holds also what slowed the machine during single cases, which cancels in a ratio within rounds. So
-    it gives a wider floor, never a narrower one.
+    Both hold noise that our ratio to a fused peer lacks, so each errs on the wide side: the ratios between peers what
+    moves an unfused kernel alone, and the times of single peers what slowed the machine during one case, which cancels
+    in a ratio within rounds.
     """
     ratios = [moved for pair in pairs for moved in _moved_ratios(pair)]
-    if len(ratios) >= MIN_CONTROLS:
-        return _Controls(differences=ratios, kind="ratios between peers")
     moved = [_moved(pair, peer) for pair in pairs for peer in pair.fused_peers]
     common = median(moved) if moved else 0.0
-    return _Controls(differences=[each - common for each in moved], kind="times of peers less their common change")
+    kinds = (
+        _Controls(differences=ratios, kind="ratios between peers"),
+        _Controls(differences=[each - common for each in moved], kind="times of peers less their common change"),
+    )
+    enough = [kind for kind in kinds if len(kind.differences) >= MIN_CONTROLS]
+    if not enough:
+        return max(kinds, key=lambda kind: len(kind.differences))
+    return min(enough, key=lambda kind: noise_bound(kind.differences, comparisons=len(pairs)))
 
 
 def _moved_ratios(pair: _Pair) -> Iterator[float]:

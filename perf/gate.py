@@ -9,19 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from perf.model import (
-    CaseAssessment,
-    Comparison,
-    Direction,
-    GateResult,
-    GateVerdict,
-    Interval,
-    KernelAssessment,
-    Layer,
-    Metric,
-    RuleResult,
-    Verdict,
-)
+from perf.findings import CaseAssessment, Comparison, GateResult, GateVerdict, KernelAssessment, RuleResult
+from perf.model import Direction, Interval, Layer, Metric, Verdict
 from perf.rules import Limit, Maximum, MaximumChange, Minimum, MinimumRatio, MinimumRooflineFraction, Rule, Thresholds
 from perf.stats import MIN_CONFIDENCE
 from perf.units import change, metric_value

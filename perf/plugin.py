@@ -99,6 +99,7 @@ class Recorder:
             measurements=tuple(each for each in measurements if store.benchmark_name(each) in told),
             problems=tuple(problems),
             complete=complete,
+            selection=self.config.getoption("--case-expression"),
             wall_s=time.monotonic() - self.clock,
             measured_s=self.measured_s,
         )
@@ -162,21 +163,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options that ``python -m perf bench`` passes on."""
     group = parser.getgroup("roofgate")
     group.addoption("--suite", default="default", help="suite of perf/suites.yml to measure")
+    group.addoption("--case-expression", default="", help="measure only the cases that match, as pytest's -k does")
     group.addoption("--workspace", default="out", help="folder that receives the run file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Observe machine and commit once, before anything is measured."""
-    suite = find_suite(load_suites(), config.getoption("--suite"))
+    try:
+        config.stash[_STASH] = _make_recorder(config)
+    except RoofgateError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _make_recorder(config: pytest.Config) -> Recorder:
     machine = observe_machine()
-    workspace = Workspace(Path(config.getoption("--workspace")))
-    config.stash[_STASH] = Recorder(
+    return Recorder(
         config=config,
-        suite=suite,
+        suite=find_suite(load_suites(), config.getoption("--suite")),
         commit=repository.current_commit(),
         machine=machine,
         targets=_targets(machine),
-        folder=workspace.runs,
+        folder=Workspace(Path(config.getoption("--workspace"))).runs,
     )
 
 
@@ -206,6 +213,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ]
         names = [f"{case.name}-{implementation}" for _, case, implementation in combinations]
         metafunc.parametrize(("device", "case", "implementation"), combinations, ids=names)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Ceilings alone are no run."""
+    if not any("case" in getattr(item, "fixturenames", ()) for item in session.items):
+        suite = session.config.getoption("--suite")
+        raise pytest.UsageError(f"no case of suite {suite!r} was selected; leave out -k or correct it")
 
 
 @pytest.fixture

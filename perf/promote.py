@@ -67,7 +67,7 @@ def _complete_runs(workspace: Workspace, commit: Commit) -> list[Run]:
     stored, _ = store.load_run_files(candidates)
     newest: dict[tuple[str, str], Run] = {}
     for found in stored:
-        if found.complete and found.commit.tree == commit.tree:
+        if found.complete and not found.selection and found.commit.tree == commit.tree:
             newest.setdefault((found.machine.fingerprint, found.suite), found)
     if not newest:
         raise RoofgateError(f"no complete run of the present sources ({commit.tree}); run: nox -s bench")

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from perf.model import Case, Ceiling, CeilingKind, Device, DType, Floor, Measurement, RooflinePoint, Target
+from perf.findings import Floor, RooflinePoint
+from perf.model import Case, Ceiling, CeilingKind, Device, DType, Measurement, Target
 from perf.work import exp_count, flop_count, intensity, minimum_bytes
 
 

@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the run; returns the exit code."""
     path = options.run or _newest(Workspace().runs)
-    print_run(store.read_run(path))
+    try:
+        print_run(store.read_run(path))
+    except RoofgateError as error:
+        raise RoofgateError(f"{path}: {error}") from error
     return EXIT_PASS
 
 

@@ -15,7 +15,8 @@ from kernels.errors import RoofgateError
 from kernels.workspace import Workspace
 from perf.assess import assess
 from perf.evidence import Sources, gather
-from perf.model import Assessment, Commit, GateResult, GateVerdict, Machine, RuleResult, Verdict
+from perf.findings import Assessment, GateResult, GateVerdict, RuleResult
+from perf.model import Commit, Machine, Verdict
 
 SCHEMA = 1
 FILE_NAME = "verdict.json"

@@ -12,7 +12,7 @@ from kernels.artifacts import write_atomically
 from kernels.errors import EXIT_PASS, run_command
 from kernels.workspace import Workspace
 from perf.assess import load_assessment
-from perf.model import Assessment
+from perf.findings import Assessment
 from reports.junit import junit_xml
 from reports.render import render_site
 from reports.summary import summarise

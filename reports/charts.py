@@ -8,6 +8,7 @@ and dash as well as in colour, so that the charts read in black and white.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ MAX_SAMPLES_SHOWN = 600
 MAX_HISTORY_LABELS = 8
 HISTOGRAM_BINS = 24
 MAX_OPCODES_SHOWN = 11
+OTHER_OPCODES = "other"
 FONT = "system-ui, sans-serif"
 PATTERNS = ("", "/", "x", "-", "|", "+", ".", "\\")
 SYMBOLS = {DType.BF16: "circle", DType.FP16: "diamond", DType.FP32: "square"}
@@ -78,8 +80,8 @@ def roofline_chart(roofs: Sequence[Roof], groups: Sequence[DotGroup]) -> Spec:
     ridges = [roof.peak_flop_per_s / roof.bytes_per_s for roof in roofs]
     low, high = min([*intensities, *ridges]) / 4, max([*intensities, *ridges]) * 6
     layout = _layout(
-        xaxis=_log_axis("arithmetic intensity, FLOP per byte") | {"range": np.log10([low, high]).tolist()},
-        yaxis=_log_axis("FLOP/s"),
+        xaxis=_log_axis("arithmetic intensity, FLOP per byte", ",~r") | {"range": np.log10([low, high]).tolist()},
+        yaxis=_log_axis("FLOP/s", "~s"),
         legend={"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0},
         hovermode="closest",
     )
@@ -284,48 +286,57 @@ def _calm_range(values: Sequence[float]) -> list[float]:
 
 def instruction_mix_chart(mixes: Mapping[str, Mapping[str, int]]) -> Spec:
     """Share of the most frequent opcodes in the machine code, one bar per architecture."""
-    total: dict[str, int] = {}
-    for opcodes in mixes.values():
-        for opcode, count in opcodes.items():
-            total[opcode] = total.get(opcode, 0) + count
-    shown = sorted(total, key=lambda opcode: (-total[opcode], opcode))[:MAX_OPCODES_SHOWN]
-    architectures = [name for name, opcodes in mixes.items() if opcodes]
-    series = [(opcode, [mixes[name].get(opcode, 0) for name in architectures]) for opcode in shown]
-    rest = [sum(mixes[name].values()) - sum(mixes[name].get(opcode, 0) for opcode in shown) for name in architectures]
-    if any(rest):
-        series.append(("other", rest))
-    sums = [max(sum(mixes[name].values()), 1) for name in architectures]
-    data = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "name": plotly_text(opcode),
-            "y": [plotly_text(name) for name in architectures],
-            "x": [count / whole for count, whole in zip(counts, sums, strict=True)],
-            "customdata": counts,
-            "hovertemplate": plotly_text(opcode) + ": %{customdata} (%{x:.1%})<extra></extra>",
-            "marker": {
-                "color": f"var(--series-{index % 8})",
-                "line": {"color": "var(--page)", "width": 1},
-                "pattern": {
-                    "shape": PATTERNS[(index + index // 8) % 8],  # the second round of colours differs in pattern
-                    "fillmode": "overlay",
-                    "fgcolor": "var(--page)",
-                    "size": 7,
-                    "solidity": 0.25,
-                },
-            },
-        }
-        for index, (opcode, counts) in enumerate(series)
-    ]
+    mixes = {architecture: opcodes for architecture, opcodes in mixes.items() if opcodes}
     layout = _layout(
         barmode="stack",
         xaxis=_axis("share of the instructions in the machine code") | {"tickformat": ".0%"},
         yaxis={"autorange": "reversed", "automargin": True, "fixedrange": True},
         legend={"orientation": "h", "y": -0.3, "yanchor": "top", "x": 0, "traceorder": "normal"},
-        height=190 + 42 * len(architectures),
+        height=190 + 42 * len(mixes),
     )
+    data = [_opcode_trace(index, opcode, mixes) for index, opcode in enumerate(_shown_opcodes(mixes))]
     return {"data": data, "layout": layout}
+
+
+def _shown_opcodes(mixes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The most frequent opcodes over all architectures, and ``OTHER_OPCODES`` where that leaves some out."""
+    total = sum((Counter(opcodes) for opcodes in mixes.values()), Counter[str]())
+    ranked = sorted(total, key=lambda opcode: (-total[opcode], opcode))
+    hidden = [OTHER_OPCODES] if len(ranked) > MAX_OPCODES_SHOWN else []
+    return ranked[:MAX_OPCODES_SHOWN] + hidden
+
+
+def _opcode_trace(index: int, opcode: str, mixes: Mapping[str, Mapping[str, int]]) -> Spec:
+    named = set(_shown_opcodes(mixes))
+    counts = [
+        sum(
+            count
+            for name, count in opcodes.items()
+            if name == opcode or (opcode == OTHER_OPCODES and name not in named)
+        )
+        for opcodes in mixes.values()
+    ]
+    sums = [sum(opcodes.values()) for opcodes in mixes.values()]
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": plotly_text(opcode),
+        "y": [plotly_text(architecture) for architecture in mixes],
+        "x": [count / whole for count, whole in zip(counts, sums, strict=True)],
+        "customdata": counts,
+        "hovertemplate": plotly_text(opcode) + ": %{customdata} (%{x:.1%})<extra></extra>",
+        "marker": {
+            "color": f"var(--series-{index % 8})",
+            "line": {"color": "var(--page)", "width": 1},
+            "pattern": {
+                "shape": PATTERNS[(index + index // 8) % 8],  # the second round of colours differs in pattern
+                "fillmode": "overlay",
+                "fgcolor": "var(--page)",
+                "size": 7,
+                "solidity": 0.25,
+            },
+        },
+    }
 
 
 def _axis(title: str) -> Spec:
@@ -342,8 +353,9 @@ def _time_axis(title: str) -> Spec:
     return _axis(title) | {"tickformat": ".3~s", "ticksuffix": "s", "nticks": 5}
 
 
-def _log_axis(title: str) -> Spec:
-    return _axis(title) | {"type": "log", "tickformat": "~s", "dtick": "D2"}
+def _log_axis(title: str, number_format: str) -> Spec:
+    # Without a format plotly.js writes 1e15 with a raised exponent, whose inline style the policy forbids.
+    return _axis(title) | {"type": "log", "tickformat": number_format, "dtick": "D2"}
 
 
 def _layout(**parts: Any) -> Spec:  # noqa: ANN401 - plotly's own vocabulary

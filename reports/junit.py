@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from perf.model import Assessment, GateVerdict, RuleResult, StepStatus, Verdict
+from perf.findings import Assessment, GateVerdict, RuleResult
+from perf.model import StepStatus, Verdict
 
 # What XML 1.0 cannot carry, escaped or not: compilers colour their messages with such bytes.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from perf import units
-from perf.model import Assessment, CaseAssessment, RuleResult, Verdict
+from perf.findings import Assessment, CaseAssessment, RuleResult
+from perf.model import Verdict
 from reports.view.changes import change_text, kernel_changes, notable_cases
 from reports.view.failures import all_problems, first_line
 from reports.view.quantities import plural

@@ -8,7 +8,8 @@
 namespace roofgate {
 namespace {
 
-// 16 registers: 4 x 3 sums, 3 vectors of the right operand and 1 broadcast of the left one.
+// 16 registers: 4 x 2 sums, 2 vectors of the right operand, 1 broadcast of the left one, and 5 for
+// the softmax that runs between.
 struct Avx2 {
   using Vector = __m256;
   using Operand = __m256;

@@ -10,8 +10,8 @@
 namespace roofgate {
 namespace {
 
-// 32 registers: 8 x 3 sums, 3 vectors of the right operand and 1 broadcast of the left one. 24
-// independent sums also cover the latency of the multiply-add (6 cycles, two a cycle, at most).
+// 32 registers: 8 x 2 sums (the latency of 6 cycles at two a cycle needs 12), 2 vectors of the
+// right operand, 1 broadcast of the left one, and 13 for the softmax that runs between.
 struct Avx512Vectors {
   using Vector = __m512;
   static constexpr int kLanes = 16;

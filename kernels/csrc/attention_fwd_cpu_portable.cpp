@@ -9,6 +9,7 @@ namespace {
 struct Portable {
   typedef float Vector __attribute__((vector_size(16)));
   typedef int32_t Integers __attribute__((vector_size(16)));
+  typedef uint32_t Bits __attribute__((vector_size(16)));
   using Operand = Vector;
   static constexpr int kLanes = 4;
   static constexpr int kTileVectors = 2;
@@ -59,8 +60,7 @@ struct Portable {
     x = select(x < lowest, lowest, x);  // a NaN in x survives
     const Vector shifted = x + magic;
     const Vector f = x - (shifted - magic);
-    const Integers bits = (bits_of(shifted) << 23) + 0x3f800000;
-    const Vector power = (Vector)bits;
+    const Vector power = (Vector)(((Bits)shifted << 23) + 0x3f800000u);
     Vector slope = broadcast(0x1.41fbaap-13f);
     slope = slope * f + broadcast(0x1.5f3e4cp-10f);
     slope = slope * f + broadcast(0x1.3b2d4cp-7f);
@@ -89,13 +89,12 @@ struct Portable {
   }
 
  private:
-  template <class Bits>
-  static ROOFGATE_INLINE Bits load_bits(const void* p) {
-    Bits bits;
-    memcpy(&bits, p, sizeof bits);
-    return bits;
+  template <class Value>
+  static ROOFGATE_INLINE Value load_bits(const void* p) {
+    Value value;
+    memcpy(&value, p, sizeof value);
+    return value;
   }
-  static ROOFGATE_INLINE Integers bits_of(Vector v) { return (Integers)v; }
   static ROOFGATE_INLINE Vector select(Integers mask, Vector a, Vector b) {
     return (Vector)(((Integers)a & mask) | ((Integers)b & ~mask));
   }

@@ -1,12 +1,12 @@
 // The arithmetic of attention on packed tiles, written once for all instruction sets.
 //
-// A query tile is kTileVectors * kLanes rows (48 with AVX-512); a row is a lane. The scores are
+// A query tile is kTileVectors * kLanes rows (32 with AVX-512); a row is a lane. The scores are
 // computed transposed, S^T = K Q^T, a block of kBlockRows keys by all rows of the tile at a time,
 // summed in registers: one unit of K is broadcast and multiplied into vectors of Q. The maximum,
 // the exponential and the sums then run down the lanes without a horizontal step, and P^T comes out
 // in the layout that O^T = V^T P^T wants. Two blocks of scores exist at a time, in the L1 cache.
 //
-// Maximum: an exact running maximum would rescale O whenever one of 48 rows sees a new one. A row
+// Maximum: an exact running maximum would rescale O whenever one of 32 rows sees a new one. A row
 // keeps its reference until a score exceeds it by a factor of 2^kHeadroom in probability, and only
 // then moves it to the new maximum; by then what was accumulated has lost its weight.
 //

@@ -1,6 +1,8 @@
 // Entry points of the host ceilings: what memory and the multiply-add units of this machine reach.
 #include "ceilings_cpu.h"
 
+#include <string.h>
+
 #include <algorithm>
 #include <atomic>
 
@@ -92,7 +94,8 @@ extern "C" int roofgate_ceiling_flops(roofgate_ceiling_flops_params* params, voi
   const FlopsTask task{threads * params->iterations, threads * kFlopSlicesPerThread, &kernels,
                        &result};
   const roofgate_status status = run_items(params->threads, task.slices, 0, run_slice, &task);
-  *static_cast<float*>(params->sink) = result.load();
+  const float value = result.load();
+  memcpy(params->sink, &value, sizeof value);
   params->flop = kernels.flop_per_iteration * static_cast<double>(task.iterations);
   return status;
 }

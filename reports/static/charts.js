@@ -8,6 +8,7 @@ for (const placeholder of document.querySelectorAll("[data-chart-style]")) {
   document.adoptedStyleSheets.push(placeholder.sheet);
 }
 
+const NARROW = 560; // CSS pixels
 const TOKEN = /^var\((--[a-z0-9-]+)\)$/;
 
 /** A copy of `value` in which every `var(--name)` is the colour of the present theme. */
@@ -18,6 +19,12 @@ function withColours(value, style) {
   }
   const token = typeof value === "string" ? TOKEN.exec(value) : null;
   return token ? style.getPropertyValue(token[1]).trim() : value;
+}
+
+/** Thins the labels of a chart that is as narrow as a phone. */
+function fitNarrow(data, layout) {
+  if (layout.xaxis.type === "log") layout.xaxis.dtick = 1;
+  for (const trace of data) trace.textfont = { size: 10 };
 }
 
 /** Draws one chart, or draws it again in other colours. */
@@ -36,6 +43,7 @@ function draw(element) {
   };
   const first = element.hidden;
   element.hidden = false;
+  if (element.clientWidth < NARROW) fitNarrow(data, layout);
   Plotly.react(element, data, layout, config);
   if (first) {
     element.on("plotly_click", (event) => {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perf.model import Assessment
+from perf.findings import Assessment
 from reports.view.case_page import build_case_page
 from reports.view.kernel_page import build_kernel_page
 from reports.view.overview import build_overview

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from perf import units
-from perf.model import Assessment, CaseAssessment, Interval, Measurement, PeerRatio
+from perf.findings import Assessment, CaseAssessment, Comparison, PeerRatio
+from perf.model import Interval, Measurement, Verdict
 from perf.work import flop_count, intensity, minimum_bytes
 from reports.charts import (
     HistoryDot,
@@ -78,7 +79,7 @@ def build_case_page(assessment: Assessment, case: CaseAssessment) -> Page:
         name=case.case.name,
         description=describe(case),
         mark=MARKS[comparison.verdict],
-        verdict_text=change_sentence(comparison) if comparison.change is not None else "",
+        verdict_text=_verdict_text(comparison),
         verdict_reason=comparison.reason,
         facts=tuple(_facts(case)),
         peers=_peer_table(case),
@@ -107,6 +108,13 @@ def describe(case: CaseAssessment) -> str:
         f"Attention forward in {one.dtype.key} on {case.target}: batch {one.batch}, {heads}, "
         f"sequence length {lengths}, head dimension {one.head_dim}, {mask} mask."
     )
+
+
+def _verdict_text(comparison: Comparison) -> str:
+    """What changed; of identical machine code nothing did, whatever the clock says."""
+    if comparison.change is None or comparison.verdict is Verdict.IDENTICAL:
+        return ""
+    return change_sentence(comparison)
 
 
 def _facts(case: CaseAssessment) -> list[Fact]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perf import units
-from perf.model import Assessment, CaseAssessment, PeerRatio
+from perf.findings import Assessment, CaseAssessment, PeerRatio
 from reports.view import quantities
 from reports.view.changes import change_cell
 from reports.view.frame import case_path

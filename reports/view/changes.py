@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from perf import units
-from perf.model import Assessment, CaseAssessment, Comparison, KernelAssessment, Verdict
+from perf.findings import Assessment, CaseAssessment, Comparison, KernelAssessment
+from perf.model import Verdict
 from reports.view.frame import case_path, kernel_path
 from reports.view.quantities import bare_value, plural, span
 from reports.view.strips import ChangeAxis, IntervalStrip, change_axis
@@ -90,11 +91,12 @@ def change_cell(comparison: Comparison) -> Cell:
     if comparison.change is None:
         return missing(comparison.reason)
     interval = comparison.interval
+    mark = MARKS[comparison.verdict]
     return Cell(
         units.change(comparison.change),
         sort=comparison.change,
         detail=span(interval, units.change) if interval else "",
-        tone=MARKS[comparison.verdict].tone,
+        tone="soft" if comparison.verdict is Verdict.IDENTICAL else mark.tone,
         hint=comparison.reason,
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perf.model import Assessment, GateVerdict, Problem
+from perf.findings import Assessment, GateVerdict
+from perf.model import Problem
 from reports.view.quantities import plural
 from reports.view.tables import Cell, Column, Table, rows_of
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from perf import units
-from perf.model import Assessment
+from perf.findings import Assessment
 from reports.view import quantities
 from reports.view.quantities import moment
 from reports.view.wording import GATE_MARKS

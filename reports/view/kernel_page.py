@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perf import units
-from perf.model import Assessment, Capture, Comparison, KernelAssessment, Layer, Metric, Verdict
+from perf.findings import Assessment, Comparison, KernelAssessment
+from perf.model import Capture, Layer, Metric, Verdict
 from reports.charts import instruction_mix_chart
 from reports.view.changes import has_moved, is_compared
 from reports.view.frame import build_frame, kernel_path

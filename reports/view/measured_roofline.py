@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from perf import units
-from perf.model import (
-    OWN_IMPLEMENTATION,
-    Assessment,
-    CaseAssessment,
-    Ceiling,
-    CeilingKind,
-    Device,
-    DType,
-    Measurement,
-    Verdict,
-)
+from perf.findings import Assessment, CaseAssessment
+from perf.model import OWN_IMPLEMENTATION, Ceiling, CeilingKind, Device, DType, Measurement, Verdict
 from perf.roofline import find_ceiling
 from perf.work import flop_count, intensity
 from reports.charts import SYMBOLS, TONES, Dot, DotGroup, Roof, plotly_text, roofline_chart

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from perf.config import match_target
-from perf.model import Assessment, Verdict
+from perf.findings import Assessment
+from perf.model import Verdict
 from reports.view import quantities
 from reports.view.case_table import build_case_table
 from reports.view.changes import Changes, build_changes
@@ -28,11 +29,7 @@ from reports.view.verdict import (
     how_sure,
     why,
 )
-from reports.view.wording import (
-    GATE_MARKS,
-)
-
-MAX_REASONS = 3
+from reports.view.wording import GATE_MARKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from perf import units
-from perf.model import Assessment, CaseAssessment, Device, DType, Floor, Target
+from perf.findings import Assessment, CaseAssessment, Floor
+from perf.model import Device, DType, Target
 from perf.work import flop_count, intensity
 from reports.charts import SYMBOLS, Dot, DotGroup, Roof, plotly_text, roofline_chart
 from reports.view import quantities

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perf import units
-from perf.model import Assessment, RuleResult
+from perf.findings import Assessment, RuleResult
 from reports.view.quantities import bare_value
 from reports.view.tables import Cell, Column, Row, Table, marked, missing
 from reports.view.verdict import Links, subject_links

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from perf import units
-from perf.model import Assessment, Comparison, GateVerdict, RuleResult, Verdict
+from perf.findings import Assessment, Comparison, GateVerdict, RuleResult
+from perf.model import Verdict
 from reports.view import quantities
 from reports.view.changes import kernel_changes
 from reports.view.failures import first_line
@@ -16,6 +17,7 @@ from reports.view.tables import Mark
 from reports.view.wording import LAYER_MEANING, MARKS, RULE_MARKS, change_sentence, implementation_title
 
 MAX_REASONS = 4
+NOISY = 0.1  # a noise floor beyond which hardly any regression can be seen
 Links = dict[tuple[str, str], str]
 
 
@@ -77,6 +79,8 @@ def _cases_headline(assessment: Assessment) -> str:
         return text + (f", {faster} faster" if faster else "")
     if count_cases(assessment, Verdict.NOT_RUN) == total:
         return f"{plural(total, 'case')} timed, none compared with a baseline"
+    if count_cases(assessment, Verdict.IDENTICAL) == total:
+        return f"all {plural(total, 'case')} run the machine code of the baseline"
     return f"{faster} of {plural(total, 'case')} faster, none slower" if faster else f"no case of {total} is slower"
 
 
@@ -220,7 +224,10 @@ def _noise_fact(assessment: Assessment) -> Fact:
     noise = assessment.noise
     value = "unknown" if noise.value is None else units.percent(noise.value)
     detail = plural(noise.controls, "A/A control") if noise.controls else noise.reason
-    return Fact(name="noise floor", value=value, detail=detail)
+    blind = noise.value is not None and noise.value > NOISY
+    if blind:
+        detail += "; too noisy to see most changes"
+    return Fact(name="noise floor", value=value, detail=detail, tone="inconclusive" if blind else "")
 
 
 def _roofline_fact(assessment: Assessment) -> Fact | None:

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from perf import units
-from perf.model import (
-    OWN_IMPLEMENTATION,
-    Case,
-    CeilingKind,
-    Comparison,
-    GateVerdict,
-    Layer,
-    Metric,
-    Verdict,
-)
+from perf.findings import Comparison, GateVerdict
+from perf.model import OWN_IMPLEMENTATION, Case, CeilingKind, Layer, Metric, Verdict
 from perf.work import flop_count
 from reports.view import quantities
 from reports.view.quantities import bare_value, span

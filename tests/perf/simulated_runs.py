@@ -100,7 +100,7 @@ def simulated_run(
                 )
             )
     return Run(
-        id="20260105T101500Z-0123456789-smoke",
+        id=f"20260105T101500Z-{fingerprint}-smoke",
         started="2026-01-05T10:15:00+00:00",
         suite="smoke",
         commit=simulated_commit(),

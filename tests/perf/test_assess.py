@@ -20,6 +20,7 @@ from perf import repository, store, verdict
 from perf.__main__ import main
 from perf.assess import assess, load_assessment
 from perf.evidence import Evidence, Sources, baseline_path, gather
+from perf.findings import GateVerdict
 from perf.model import (
     CaptureSet,
     Ceiling,
@@ -27,7 +28,6 @@ from perf.model import (
     Commit,
     Device,
     DType,
-    GateVerdict,
     Gpu,
     Layer,
     Metric,

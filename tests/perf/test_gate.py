@@ -6,18 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from perf.findings import Comparison, GateVerdict, KernelAssessment, PeerRatio, RuleResult
 from perf.gate import Findings, evaluate, unmatched_rules
-from perf.model import (
-    Comparison,
-    GateVerdict,
-    Interval,
-    KernelAssessment,
-    Layer,
-    Metric,
-    PeerRatio,
-    RuleResult,
-    Verdict,
-)
+from perf.model import Interval, Layer, Metric, Verdict
 from perf.rules import Limit, Maximum, MaximumChange, Minimum, MinimumRatio, MinimumRooflineFraction, Rule, Thresholds
 from tests.builders import Shape, build_assessment, build_capture
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perf.model import Assessment
+from perf.findings import Assessment
 from reports.render import render_site
 from reports.view import build_pages
 from tests.builders import build_assessment

@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perf.model import Assessment
-from reports.charts import MAX_SAMPLES_SHOWN, SampleSeries, plotly_text, samples_chart, shown_samples, thin_out
+from perf.findings import Assessment
+from reports.charts import (
+    MAX_SAMPLES_SHOWN,
+    SampleSeries,
+    instruction_mix_chart,
+    plotly_text,
+    samples_chart,
+    shown_samples,
+    thin_out,
+)
 from reports.view import build_pages
 from reports.view.page import Figure
 from tests.builders import Shape, build_assessment
@@ -59,8 +67,16 @@ def test_opcodes_differ_in_pattern() -> None:
     assert all(left != right for left, right in neighbours)
 
 
+def test_opcodes_beyond_the_named_ones_count_as_other() -> None:
+    """Fifteen opcodes, eleven of them named: the rest is one part, and no share is lost."""
+    spec = instruction_mix_chart({"sm_80": {f"OP{index:02d}": 100 - index for index in range(15)}, "sm_90a": {}})
+    assert [trace["name"] for trace in spec["data"]][-2:] == ["OP10", "other"]
+    assert spec["data"][-1]["customdata"] == [sum(100 - index for index in range(11, 15))]
+    assert sum(trace["x"][0] for trace in spec["data"]) == pytest.approx(1.0)
+
+
 def test_the_mix_of_an_architecture_adds_up_to_one() -> None:
-    """Opcodes that are not named count as "other", so no share is lost."""
+    """No share is lost, whatever is named."""
     figure = next(figure for figure in figures_of(build_assessment(Shape(kernels=1))) if figure.id == "mix")
     shares = zip(*(trace["x"] for trace in figure.spec["data"]), strict=True)
     assert [sum(share) for share in shares] == pytest.approx([1.0] * 4)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from perf.model import Assessment, GateResult, GateVerdict, Verdict
+from perf.findings import Assessment, GateResult, GateVerdict
+from perf.model import Verdict
 from reports.junit import junit_xml
 from tests.builders import (
     COMPILER_ERROR,

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from kernels.errors import RoofgateError
-from perf.model import Assessment, Gpu, KernelAssessment
+from perf.findings import Assessment, KernelAssessment
+from perf.model import Gpu
 from reports.render import MANIFEST, SECURITY_POLICY, render_site
 from reports.view import build_pages
 from tests.builders import (

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perf import units
-from perf.model import GateResult, GateVerdict, Gpu, Interval, Layer, Metric, NoiseFloor, Problem, StepStatus, Verdict
+from perf.findings import GateResult, GateVerdict, NoiseFloor
+from perf.model import Gpu, Interval, Layer, Metric, Problem, StepStatus, Verdict
+from reports.view.case_page import build_case_page
 from reports.view.case_table import build_case_table
 from reports.view.changes import build_changes, kernel_changes
 from reports.view.failures import build_failures, build_problem_table, first_line
@@ -18,7 +20,7 @@ from reports.view.kernel_page import build_kernel_page
 from reports.view.overview import Overview, build_overview
 from reports.view.quantities import elapsed, moment, span
 from reports.view.strips import STRIP_WIDTH, change_axis, sparkline
-from reports.view.verdict import build_layers, build_reasons, headline, how_sure
+from reports.view.verdict import build_facts, build_layers, build_reasons, headline, how_sure
 from reports.view.wording import MARKS, METRIC_TITLES, RULE_MARKS
 from tests.builders import (
     COMPILER_ERROR,
@@ -80,6 +82,25 @@ def test_reasons_are_the_failing_checks_and_then_uncovered_regressions() -> None
     assert len(texts) == 3
     assert "against a limit of 3 %" in texts[0] and "limit 0 B" in texts[1]
     assert texts[2].startswith("registers per thread 168 → 255")
+
+
+def test_identical_machine_code_is_never_called_slower() -> None:
+    """A change of the time is noise there: neither headline nor page states it as one."""
+    assessment = build_assessment(Shape(cases=2, kernels=0))
+    cases = tuple(
+        replace(case, comparison=replace(case.comparison, verdict=Verdict.IDENTICAL)) for case in assessment.cases
+    )
+    gate = GateResult(verdict=GateVerdict.PASS, results=(), reason="2 checks keep their limits")
+    assessment = replace(assessment, cases=cases, gate=gate)
+    assert headline(assessment) == "all 2 cases run the machine code of the baseline"
+    assert build_case_page(assessment, cases[0]).content.verdict_text == ""  # type: ignore[attr-defined]
+
+
+def test_a_noise_floor_that_hides_most_changes_is_called_so() -> None:
+    """A pass on a machine that could not have seen a regression must not look like any other."""
+    noisy = build_assessment(noise=NoiseFloor(value=0.5, controls=5, reason="loaded machine"))
+    fact = next(fact for fact in build_facts(noisy) if fact.name == "noise floor")
+    assert fact.tone == "inconclusive" and "too noisy" in fact.detail
 
 
 def test_how_sure_states_noise_floor_controls_and_typical_interval() -> None:
