@@ -17,8 +17,13 @@ from perf.timer import Contender, Timer
 MIN_SAMPLE_S = 2e-3
 MIN_ROUNDS = 7
 MAX_ROUNDS = 400
-# A contender whose one call takes more than this share of its budget cannot give MIN_ROUNDS samples in time.
-_MAX_CALL_SHARE = 1 / MIN_ROUNDS
+# What ran before still disturbs: the workers of torch's OpenMP pool spin for about 4 ms after a parallel region and
+# take half a core from whoever comes next, and the caches hold the other's data. So every sample has an untimed
+# lead-in of calls of its own, unless a call is so long that the disturbance does not matter.
+SETTLE_S = 5e-3
+_LONG_CALL_S = 20 * SETTLE_S
+# A contender whose one call takes more than this share of its budget would hold up all the others.
+_MAX_CALL_SHARE = 1 / 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,52 +50,73 @@ def measure_alternately(
 
     Args:
         contenders: implementations by name. The first is always measured; a later one is left out if one call takes
-            more than a seventh of ``seconds_each``.
+            more than a quarter of ``seconds_each``.
         timer: the clock of the device.
         seconds_each: budget per contender. At least MIN_ROUNDS and at most MAX_ROUNDS rounds are run.
         seed: of the order within rounds.
     """
     left_out: dict[str, LeftOut] = {}
     spent: dict[str, float] = {}
-    iterations: dict[str, int] = {}
+    plans: dict[str, _Plan] = {}
     for position, (name, contender) in enumerate(contenders.items()):
         per_call, spent[name] = _warm_up(contender, timer, seconds_each)
         if position and per_call > seconds_each * _MAX_CALL_SHARE:
             reason = f"one call takes {per_call:.2g} s, too long for a budget of {seconds_each:g} s"
             left_out[name] = LeftOut(reason=reason, spent_s=spent[name])
         else:
-            iterations[name] = max(1, math.ceil(MIN_SAMPLE_S / per_call))
-    rounds = _sample_rounds(contenders, timer, iterations, seconds_each * len(iterations), seed)
+            plans[name] = _plan(per_call)
+    taken = _sample_rounds(contenders, timer, plans, seconds_each * len(plans), seed)
     measured = {
         name: Samples(
-            seconds=tuple(seconds / iterations[name] for seconds in taken),
-            iterations=iterations[name],
-            spent_s=spent[name] + sum(taken),
+            seconds=tuple(sample.timed_s / plans[name].iterations for sample in samples),
+            iterations=plans[name].iterations,
+            spent_s=spent[name] + sum(sample.lead_in_s + sample.timed_s for sample in samples),
         )
-        for name, taken in rounds.items()
+        for name, samples in taken.items()
     }
     return {name: measured.get(name) or left_out[name] for name in contenders}
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a contender is sampled: calls before the clock starts, and calls that it times together."""
+
+    lead_in: int
+    iterations: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    lead_in_s: float
+    timed_s: float
+
+
+def _plan(per_call_s: float) -> _Plan:
+    lead_in = math.ceil(SETTLE_S / per_call_s) if per_call_s < _LONG_CALL_S else 0
+    return _Plan(lead_in=lead_in, iterations=max(1, math.ceil(MIN_SAMPLE_S / per_call_s)))
+
+
 def _sample_rounds(
-    contenders: Mapping[str, Contender], timer: Timer, iterations: Mapping[str, int], budget_s: float, seed: int
-) -> dict[str, list[float]]:
-    """Seconds of every sample by contender, all of equal length."""
-    taken: dict[str, list[float]] = {name: [] for name in iterations}
-    order, generator = list(iterations), random.Random(seed)  # noqa: S311 - an order, not a secret
+    contenders: Mapping[str, Contender], timer: Timer, plans: Mapping[str, _Plan], budget_s: float, seed: int
+) -> dict[str, list[_Sample]]:
+    """Every sample by contender; all lists have equal length."""
+    taken: dict[str, list[_Sample]] = {name: [] for name in plans}
+    order, generator = list(plans), random.Random(seed)  # noqa: S311 - an order, not a secret
     used, rounds = 0.0, 0
     while rounds < MIN_ROUNDS or (used < budget_s and rounds < MAX_ROUNDS):
         generator.shuffle(order)
         for name in order:
-            taken[name].append(_sample(contenders[name], timer, iterations[name]))
-            used += taken[name][-1]
+            sample = _sample(contenders[name], timer, plans[name])
+            taken[name].append(sample)
+            used += sample.lead_in_s + sample.timed_s
         rounds += 1
     return taken
 
 
-def _sample(contender: Contender, timer: Timer, iterations: int) -> float:
+def _sample(contender: Contender, timer: Timer, plan: _Plan) -> _Sample:
     with contender.setting():
-        return timer.seconds(contender.call, iterations)
+        lead_in_s = timer.seconds(contender.call, plan.lead_in) if plan.lead_in else 0.0
+        return _Sample(lead_in_s, timer.seconds(contender.call, plan.iterations))
 
 
 def _warm_up(contender: Contender, timer: Timer, seconds_each: float) -> tuple[float, float]:
@@ -98,9 +124,10 @@ def _warm_up(contender: Contender, timer: Timer, seconds_each: float) -> tuple[f
 
     Returns seconds per call and seconds spent.
     """
-    previous = spent = _sample(contender, timer, 1)
+    single = _Plan(lead_in=0, iterations=1)
+    previous = spent = _sample(contender, timer, single).timed_s
     while spent < seconds_each / 10:
-        current = _sample(contender, timer, 1)
+        current = _sample(contender, timer, single).timed_s
         spent += current
         if abs(current - previous) <= 0.1 * previous:
             return max(current, 1e-9), spent

@@ -160,16 +160,24 @@ class AttentionFwdItem {
     key_tile_.first_key = static_cast<int32_t>(key);
     key_tile_.keys = static_cast<int>(keys_left < kTileKeys ? keys_left : kTileKeys);
     const int padded = round_up(key_tile_.keys, kChunkSteps * Simd::kElementsPerUnit);
-    const int64_t* const ks = params_.k_stride;
-    const int64_t* const vs = params_.v_stride;
-    const Rows<Element> keys{
-        static_cast<const Storage*>(params_.k) + batch_ * ks[0] + head_kv_ * ks[1] + key * ks[2],
-        ks[2], key_tile_.keys};
-    const Rows<Element> values{
-        static_cast<const Storage*>(params_.v) + batch_ * vs[0] + head_kv_ * vs[1] + key * vs[2],
-        vs[2], key_tile_.keys};
-    pack_keys<Simd>(keys, padded, head_dim_, key_tile_.k);
-    pack_values<Simd>(values, padded, head_dim_, key_tile_.v);
+    pack_keys<Simd>(key_rows(key, keys_left), padded, head_dim_, key_tile_.k);
+    pack_values<Simd>(value_rows(key, keys_left), padded, head_dim_, key_tile_.v);
+    prefetch_rows(key_rows(key + kTileKeys, keys_left - kTileKeys), head_dim_);
+    prefetch_rows(value_rows(key + kTileKeys, keys_left - kTileKeys), head_dim_);
+  }
+
+  // The rows of K and V from `key` on, as many as a tile takes.
+  Rows<Element> key_rows(int64_t key, int64_t keys_left) const {
+    return rows_of(params_.k, params_.k_stride, key, keys_left);
+  }
+  Rows<Element> value_rows(int64_t key, int64_t keys_left) const {
+    return rows_of(params_.v, params_.v_stride, key, keys_left);
+  }
+  Rows<Element> rows_of(const void* tensor, const int64_t* stride, int64_t key,
+                        int64_t keys_left) const {
+    const int64_t first = batch_ * stride[0] + head_kv_ * stride[1] + key * stride[2];
+    return {static_cast<const Storage*>(tensor) + first, stride[2],
+            static_cast<int>(keys_left < kTileKeys ? keys_left : kTileKeys)};
   }
 
   // Divides by the sums and writes O and LSE. A row without a key is zero by definition, whatever

@@ -54,6 +54,16 @@ struct Rows {
   }
 };
 
+// Asks for rows that are packed next, while the current ones are worked on: with few query rows the
+// call is bound by how early it asks.
+template <class Element>
+void prefetch_rows(const Rows<Element>& rows, int head_dim) {
+  constexpr int kLineElements = 64 / sizeof(typename Element::Storage);
+  for (int row = 0; row < rows.count; ++row) {
+    for (int d = 0; d < head_dim; d += kLineElements) __builtin_prefetch(rows[row] + d, 0, 2);
+  }
+}
+
 // units[0, count) = a row of elements.
 template <class Simd, class Element>
 ROOFGATE_INLINE void copy_units(const typename Element::Storage* row, uint32_t* units, int count) {

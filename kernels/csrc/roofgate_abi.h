@@ -1,8 +1,8 @@
 // The C interface of every roofgate library, on the host and on the GPU alike.
 //
-// A library is opened with dlopen and driven through plain structs, so it needs no torch headers and two
-// commits' libraries can sit in one process and be timed alternately. kernels/library.py mirrors this file
-// field by field: change both together and raise ROOFGATE_ABI_VERSION.
+// A library is opened with dlopen and driven through plain structs, so it needs no torch headers
+// and two commits' libraries can sit in one process and be timed alternately. kernels/library.py
+// mirrors this file field by field: change both together and raise ROOFGATE_ABI_VERSION.
 #pragma once
 
 #include <stdint.h>
@@ -55,9 +55,10 @@ struct roofgate_attention_fwd_params {
   int32_t seqlen_q;
   int32_t seqlen_k;
   int32_t head_dim;
-  int32_t dtype;    // enum roofgate_dtype, of Q, K, V and O
-  int32_t causal;   // 1: key j is visible to query i when j <= i + seqlen_k - seqlen_q (bottom-right)
-  float scale;      // applied to the scores before the softmax
+  int32_t dtype;  // enum roofgate_dtype, of Q, K, V and O
+  int32_t
+      causal;   // 1: key j is visible to query i when j <= i + seqlen_k - seqlen_q (bottom-right)
+  float scale;  // applied to the scores before the softmax
   int32_t threads;  // host kernels only
   int32_t isa;      // host kernels only: enum roofgate_isa
 };
@@ -73,15 +74,15 @@ struct roofgate_ceiling_copy_params {
 // Runs independent chains of multiply-adds in registers: the instruction peak of one dtype.
 struct roofgate_ceiling_flops_params {
   int64_t iterations;  // of the inner loop, per thread (host) or per warp (GPU)
-  int32_t dtype;       // enum roofgate_dtype; on the GPU bf16 and fp16 mean tensor cores with fp32 sums
-  int32_t threads;     // host only
-  int32_t isa;         // host only: enum roofgate_isa
-  void* sink;          // at least 4 bytes; written so that the compiler keeps the work
-  double flop;         // out: floating-point operations executed
+  int32_t dtype;  // enum roofgate_dtype; on the GPU bf16 and fp16 mean tensor cores with fp32 sums
+  int32_t threads;  // host only
+  int32_t isa;      // host only: enum roofgate_isa
+  void* sink;       // at least 4 bytes; written so that the compiler keeps the work
+  double flop;      // out: floating-point operations executed
 };
 
-// How one CUDA kernel of this library is launched: what its theoretical occupancy depends on and its
-// machine code does not say.
+// How one CUDA kernel of this library is launched: what its theoretical occupancy depends on and
+// its machine code does not say.
 struct roofgate_kernel_launch_facts {
   const char* kernel;            // template arguments in words: "attention_fwd<bf16, 64, causal>"
   int32_t threads;               // per block
@@ -104,8 +105,8 @@ ROOFGATE_EXPORT const char* roofgate_status_text(int status);
 // Host libraries only: the enum roofgate_isa that AUTO means on this processor.
 ROOFGATE_EXPORT int roofgate_best_isa(void);
 
-// CUDA libraries only: fills `facts` for kernel number `index` and returns 1, or returns 0 past the last
-// one. Covers every __global__ function of the library. Needs no driver.
+// CUDA libraries only: fills `facts` for kernel number `index` and returns 1, or returns 0 past the
+// last one. Covers every __global__ function of the library. Needs no driver.
 ROOFGATE_EXPORT int roofgate_kernel_launch(int index, struct roofgate_kernel_launch_facts* facts);
 
 #ifdef __cplusplus

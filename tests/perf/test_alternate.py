@@ -120,9 +120,31 @@ def test_the_order_within_rounds_varies() -> None:
     world = World()
     names = ["a", "b", "c"]
     measure_alternately({name: Contender(world.work(name, 0.01)) for name in names}, world, seconds_each=1.0)
-    rounds = [tuple(world.log[start : start + 3]) for start in range(len(world.log) % 3, len(world.log), 3)]
+    warm_up = 2 * len(names)
+    samples_taken = world.log[warm_up::2]  # a sample is one call of lead-in and one that is timed
+    rounds = [tuple(samples_taken[start : start + 3]) for start in range(0, len(samples_taken), 3)]
 
-    assert len({order for order in rounds if len(set(order)) == 3}) > 2
+    assert all(set(order) == set(names) for order in rounds)
+    assert len(set(rounds)) > 2
+
+
+def test_what_ran_before_does_not_reach_into_a_sample() -> None:
+    """Whoever follows the disturber starts slowly; the lead-in takes that, and the samples do not show it."""
+    world = World()
+    spinning_until = 0.0
+
+    def disturber() -> None:
+        nonlocal spinning_until
+        world.now += 0.01
+        spinning_until = world.now + 0.004
+
+    def victim() -> None:
+        world.now += 0.002 * (1.5 if world.now < spinning_until else 1.0)
+
+    contenders = {"victim": Contender(victim), "disturber": Contender(disturber)}
+    result = measure_alternately(contenders, world, seconds_each=0.5)
+
+    assert samples(result["victim"]).seconds == pytest.approx([0.002] * len(samples(result["victim"]).seconds))
 
 
 def test_the_setting_is_entered_around_every_sample_and_not_around_every_call() -> None:
