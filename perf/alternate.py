@@ -13,15 +13,14 @@ from dataclasses import dataclass
 
 from perf.timer import Contender, Timer
 
-# A sample must outlast the clock's own error and a scheduler tick's edges by far.
-MIN_SAMPLE_S = 2e-3
+# A sample must outlast the clock's error and a scheduler tick by far, and the rest before it by enough that most of the
+# time goes into kernels.
+MIN_SAMPLE_S = 20e-3
 MIN_ROUNDS = 7
 MAX_ROUNDS = 400
-# What ran before still disturbs: the workers of torch's OpenMP pool spin for about 4 ms after a parallel region and
-# take half a core from whoever comes next, and the caches hold the other's data. So every sample has an untimed
-# lead-in of calls of its own, unless a call is so long that the disturbance does not matter.
-SETTLE_S = 5e-3
-_LONG_CALL_S = 20 * SETTLE_S
+# After another contender the caches hold its data, so that every sample has one untimed call before it, unless calls
+# are so long that this does not matter.
+_LONG_CALL_S = 100e-3
 # A contender whose one call takes more than this share of its budget would hold up all the others.
 _MAX_CALL_SHARE = 1 / 4
 
@@ -92,8 +91,7 @@ class _Sample:
 
 
 def _plan(per_call_s: float) -> _Plan:
-    lead_in = math.ceil(SETTLE_S / per_call_s) if per_call_s < _LONG_CALL_S else 0
-    return _Plan(lead_in=lead_in, iterations=max(1, math.ceil(MIN_SAMPLE_S / per_call_s)))
+    return _Plan(lead_in=int(per_call_s < _LONG_CALL_S), iterations=max(1, math.ceil(MIN_SAMPLE_S / per_call_s)))
 
 
 def _sample_rounds(
@@ -115,6 +113,7 @@ def _sample_rounds(
 
 def _sample(contender: Contender, timer: Timer, plan: _Plan) -> _Sample:
     with contender.setting():
+        timer.settle()
         lead_in_s = timer.seconds(contender.call, plan.lead_in) if plan.lead_in else 0.0
         return _Sample(lead_in_s, timer.seconds(contender.call, plan.iterations))
 

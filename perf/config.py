@@ -278,6 +278,7 @@ class _RuleEntry(Schema):
     kernels: _Globs | None = None
     targets: _Globs = ("*",)
     requires: _Globs = ()
+    unless: _Globs = ()
     maximum: Annotated[_Number | None, Field(alias="max")] = None
     minimum: Annotated[_Number | None, Field(alias="min")] = None
     max_change: _Fraction | None = None
@@ -317,6 +318,7 @@ def _rule(document: Document, location: Location, entry: _RuleEntry) -> Rule:
         targets=entry.targets,
         limit=limit,
         requires=entry.requires,
+        unless=entry.unless,
         where=f"{document.path}:{document.lines[location]}",
     )
 
@@ -353,10 +355,11 @@ def _subjects(document: Document, location: Location, entry: _RuleEntry, metric:
     if getattr(entry, wrong) is not None:
         place = document.place((*location, wrong))
         raise RoofgateError(f"{place}: metric {metric.key!r} belongs to {key}, not to {wrong}; write {key} instead")
-    if metric.layer is not Layer.TIMED and entry.requires:
-        place = document.place((*location, "requires"))
-        raise RoofgateError(
-            f"{place}: {metric.key!r} is the same on every machine; requires is for timed metrics alone"
-        )
+    for condition in ("requires", "unless"):
+        if metric.layer is not Layer.TIMED and getattr(entry, condition):
+            place = document.place((*location, condition))
+            raise RoofgateError(
+                f"{place}: {metric.key!r} is the same on every machine; {condition} is for timed metrics alone"
+            )
     globs: tuple[str, ...] | None = getattr(entry, key)
     return globs or ("*",)

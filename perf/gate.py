@@ -80,17 +80,25 @@ def _subject_kind(rule: Rule) -> str:
 
 def apply_rule(rule: Rule, findings: Findings) -> tuple[RuleResult, ...]:
     """The results of one rule: one for each subject it covers, or a single NOT_RUN that says why there is none."""
-    lacking = sorted(set(rule.requires) - findings.instruction_sets)
-    if rule.metric.layer is Layer.TIMED and lacking and findings.suite:
-        return (_not_run(rule, f"needs {', '.join(lacking)}, which this machine lacks"),)
+    if rule.metric.layer is Layer.TIMED and findings.suite and (obstacle := _obstacle(rule, findings)):
+        return (_not_run(rule, obstacle),)
     find = _case_results if rule.metric.layer is Layer.TIMED else _kernel_results
     return tuple(find(rule, findings)) or (_not_run(rule, _absence(rule, findings)),)
+
+
+def _obstacle(rule: Rule, findings: Findings) -> str:
+    """Why the rule does not apply to this processor; empty if it does."""
+    if lacking := sorted(set(rule.requires) - findings.instruction_sets):
+        return f"needs {', '.join(lacking)}, which this machine lacks"
+    if barring := sorted(set(rule.unless) & findings.instruction_sets):
+        return f"not for machines with {', '.join(barring)}, which this one has"
+    return ""
 
 
 def _absence(rule: Rule, findings: Findings) -> str:
     if rule.metric.layer is not Layer.TIMED:
         return "no such kernel was captured" if findings.kernels else "no kernel was captured"
-    return f"not in suite {findings.suite}" if findings.suite else "nothing was measured"
+    return f"no such case was measured in suite {findings.suite}" if findings.suite else "nothing was measured"
 
 
 def _case_results(rule: Rule, findings: Findings) -> Iterator[RuleResult]:

@@ -60,6 +60,7 @@ class Rule:
     targets: tuple[str, ...]  # globs over target names, or over architectures for static metrics
     limit: Limit
     requires: tuple[str, ...] = ()  # instruction sets without which the rule does not apply
+    unless: tuple[str, ...] = ()  # instruction sets with which it does not
     where: str = ""  # "ci/thresholds.yml:12"
 
     def covers(self, subject: str, target: str) -> bool:

@@ -21,7 +21,7 @@ examples:
 """
 
 
-_LOG_WIDTH = 140  # of a log file, which has no width of its own
+_LOG_WIDTH = 200  # of a log file, which has no width of its own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

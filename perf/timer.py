@@ -24,13 +24,27 @@ class Contender:
 class Timer(Protocol):
     """Times ``iterations`` consecutive calls."""
 
+    def settle(self) -> None:
+        """Wait until nothing that ran before can disturb the next calls."""
+        ...
+
     def seconds(self, call: Call, iterations: int) -> float:
         """Seconds that all ``iterations`` calls took together."""
         ...
 
 
+# The workers of torch's OpenMP pool spin for about 5 ms of processor time after a parallel region. Whoever runs
+# meanwhile shares a core with them, which also makes them spin for longer: with less than 8 ms of rest, our kernel after
+# torch's took up to twice its time on two cores; from 8 ms on it took what it takes alone.
+_SPIN_S = 10e-3
+
+
 class CpuTimer:
     """The host's monotonic clock around the calls."""
+
+    def settle(self) -> None:
+        """Sleep until the spinning threads of other pools have gone to sleep too."""
+        time.sleep(_SPIN_S)
 
     def seconds(self, call: Call, iterations: int) -> float:
         """Wall seconds of ``iterations`` calls."""
@@ -50,6 +64,10 @@ class CudaTimer:
     def __init__(self) -> None:
         self._start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+    def settle(self) -> None:
+        """Wait for the device; it has no spinning neighbours, and a pause would only let its clocks fall."""
+        torch.cuda.synchronize()
 
     def seconds(self, call: Call, iterations: int) -> float:
         """Device seconds of ``iterations`` calls."""

@@ -57,7 +57,7 @@ int validate(const roofgate_attention_fwd_params& params) {
   if (params.seqlen_k < 0 || params.seqlen_k > kMaxSeqlen) return ROOFGATE_BAD_SHAPE;
   // The kernel takes the row maximum before it scales, so a negative scale would give it the
   // minimum.
-  if (!(params.scale >= 0.0f && std::isfinite(params.scale))) return ROOFGATE_BAD_SHAPE;
+  if (!(params.scale >= 0.0f && std::isfinite(params.scale))) return ROOFGATE_BAD_SCALE;
   const auto aligned_q = [&](const void* tensor, const int64_t (&stride)[3]) {
     return has_16_byte_rows(tensor, stride, params.batch, params.heads_q, params.seqlen_q);
   };

@@ -25,6 +25,8 @@ const char* roofgate_status_text(int status) {
       return "bad alignment: a pointer is not aligned to its element, or a byte count to 64";
     case ROOFGATE_OUT_OF_MEMORY:
       return "out of memory";
+    case ROOFGATE_BAD_SCALE:
+      return "scale out of range";
     default:
       return "unknown status";
   }

@@ -34,6 +34,7 @@ enum roofgate_status {
   ROOFGATE_BAD_SHAPE = 10003,
   ROOFGATE_BAD_ALIGNMENT = 10004,
   ROOFGATE_OUT_OF_MEMORY = 10005,
+  ROOFGATE_BAD_SCALE = 10006,
 };
 
 // softmax(scale * Q K^T + mask) V for one batch of heads.

@@ -15,11 +15,13 @@ const char* roofgate_status_text(int status) {
     case ROOFGATE_UNSUPPORTED_ISA:
       return "unsupported instruction set";
     case ROOFGATE_BAD_SHAPE:
-      return "sizes or scale out of range, or heads_q is not a multiple of heads_kv";
+      return "sizes out of range, or heads_q is not a multiple of heads_kv";
     case ROOFGATE_BAD_ALIGNMENT:
       return "rows must start at multiples of 16 bytes";
     case ROOFGATE_OUT_OF_MEMORY:
       return "out of memory";
+    case ROOFGATE_BAD_SCALE:
+      return "scale must be finite and not negative";
     default:
       return cudaGetErrorString(static_cast<cudaError_t>(status));
   }

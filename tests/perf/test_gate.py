@@ -198,11 +198,28 @@ def test_a_rule_that_needs_an_instruction_set_is_not_run_without_it() -> None:
     assert judge(needing, findings(instruction_sets=frozenset({"avx512_bf16"}))).verdict is Verdict.REGRESSED
 
 
+def test_a_rule_is_not_run_on_machines_that_it_leaves_out() -> None:
+    """With the reason; elsewhere it applies."""
+    sparing = rule(Metric.TIME, Maximum(value=0.1), unless=("amx_bf16",))
+    reason = "not for machines with amx_bf16, which this one has"
+
+    assert judge(sparing, findings(instruction_sets=frozenset({"amx_bf16"}))).reason == reason
+    assert judge(sparing, findings()).verdict is Verdict.REGRESSED
+
+
 @pytest.mark.parametrize(
     ("one", "found", "reason"),
     [
-        (rule(Metric.TIME, Maximum(value=1), subjects=("other*",)), findings(), "not in suite smoke"),
-        (rule(Metric.TIME, Maximum(value=1), targets=("h200",)), findings(), "not in suite smoke"),
+        (
+            rule(Metric.TIME, Maximum(value=1), subjects=("other*",)),
+            findings(),
+            "no such case was measured in suite smoke",
+        ),
+        (
+            rule(Metric.TIME, Maximum(value=1), targets=("h200",)),
+            findings(),
+            "no such case was measured in suite smoke",
+        ),
         (rule(Metric.TIME, Maximum(value=1)), findings(cases=(), suite=""), "nothing was measured"),
         (rule(Metric.REGISTERS, Maximum(value=1)), findings(), "no kernel was captured"),
         (
