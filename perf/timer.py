@@ -34,8 +34,8 @@ class Timer(Protocol):
 
 
 # The workers of torch's OpenMP pool spin for about 5 ms of processor time after a parallel region. Whoever runs
-# meanwhile shares a core with them, which also makes them spin for longer: with less than 8 ms of rest, our kernel after
-# torch's took up to twice its time on two cores; from 8 ms on it took what it takes alone.
+# meanwhile shares a core with them, which also makes them spin for longer: with less than 8 ms of rest, our kernel
+# after torch's took up to twice its time on two cores; from 8 ms on it took what it takes alone.
 _SPIN_S = 10e-3
 
 
