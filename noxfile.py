@@ -76,10 +76,14 @@ def _check_installed(session: nox.Session) -> None:
 
 def _run(session: nox.Session, *command: str) -> None:
     """Run ``python`` with ``command`` in the shared environment."""
-    bin_folder = str((ENVIRONMENT / "bin").absolute())
-    python = _python(session)
-    path = os.environ.get("PATH", "") if python == sys.executable else f"{bin_folder}:{os.environ.get('PATH', '')}"
-    session.run(python, *command, external=True, env={**VARIABLES, "PATH": path})
+    _run_program(session, _python(session), *command)
+
+
+def _run_program(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program of the shared environment, whose folder comes first on PATH."""
+    folder = Path(program).absolute().parent
+    path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
+    session.run(program, *arguments, external=True, env={**VARIABLES, "PATH": path})
 
 
 @nox.session(venv_backend="none")
@@ -138,7 +142,8 @@ def lint(session: nox.Session) -> None:
     _run(session, "-m", "ruff", "check", ".")
     _run(session, "-m", "mypy")
     sources = [str(path) for path in sorted(Path("kernels/csrc").iterdir())]
-    _run(session, "-m", "clang_format", "--dry-run", "--Werror", *sources)
+    clang_format = str(Path(_python(session)).with_name("clang-format"))
+    _run_program(session, clang_format, "--dry-run", "--Werror", *sources)
 
 
 if __name__ == "__main__":

@@ -215,6 +215,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(("device", "case", "implementation"), combinations, ids=names)
 
 
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """A suite file that cannot be imported ends the run with its reason."""
+    if report.failed:
+        raise pytest.UsageError(report.longreprtext)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Ceilings alone are no run."""
     if not any("case" in getattr(item, "fixturenames", ()) for item in session.items):
