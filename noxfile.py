@@ -53,9 +53,9 @@ def _python(session: nox.Session) -> str:
     stamp = ENVIRONMENT / "installed.sha256"
     python = ENVIRONMENT / "bin" / "python"
     if not (stamp.exists() and stamp.read_text() == digest):
-        session.log("Installing torch, the CUDA compiler and the tools into %s (once)", ENVIRONMENT)
+        session.log("Installing torch, the CUDA compiler and the tools into %s (once, a few minutes)", ENVIRONMENT)
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(ENVIRONMENT), external=True)
-        session.run(str(python), "-m", "pip", "install", "--quiet", "--upgrade", *requirements, external=True)
+        session.run(str(python), "-m", "pip", "install", "--upgrade", *requirements, external=True)
         stamp.write_text(digest)
     return str(python)
 

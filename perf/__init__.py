@@ -1,7 +1,7 @@
-"""Measure, store, judge. The domain model (:mod:`perf.model`) lives here.
+"""Measure, store, judge. The domain lives here: :mod:`perf.model` is measured, :mod:`perf.findings` concluded.
 
 In: YAML (targets, suites, thresholds), libraries built by :mod:`kernels`, captures made by :mod:`profiles`. Out: run
 files in pytest-benchmark's format, the baseline, and the gate's verdict. May import ``kernels``; ``profiles`` and
-``reports`` may import it. torch is imported by the measuring modules alone (``machine``, ``timer``, ``suites``,
-``plugin``), so comparing and gating run where torch is not installed.
+``reports`` may import it. torch is imported by the measuring modules alone (``ceilings``, ``machine``, ``measure``,
+``peers``, ``plugin``, ``timer``), so comparing and gating run where torch is not installed.
 """
