@@ -66,16 +66,19 @@ class Recorder:
         key = (device, case)
         if key not in self.cases:
             write_atomically(self._unfinished_path, json.dumps(self.document(complete=False)))
-            try:
-                self.cases[key] = measure_case(
-                    case, device, self.targets[device], seconds_each=self.suite.parts[device].seconds_per_case
-                )
-            except RoofgateError as error:
-                self.cases[key] = error
-            self._tell(case, self.cases[key])
+            self.cases[key] = self._measure(device, case)
         result = self.cases[key]
         if isinstance(result, RoofgateError):
             raise result
+        return result
+
+    def _measure(self, device: Device, case: Case) -> CaseResult | RoofgateError:
+        seconds_each = self.suite.parts[device].seconds_per_case
+        try:
+            result = measure_case(case, device, self.targets[device], seconds_each=seconds_each)
+        except RoofgateError as error:
+            return error
+        print(f"[{len(self.cases) + 1}/{self.case_count}] {case.name}: {_describe(case, result)}")
         return result
 
     def run(self, *, complete: bool) -> Run:
@@ -135,10 +138,6 @@ class Recorder:
     def _unfinished_path(self) -> Path:
         return self.folder / f"{store.run_id(self.started, self.commit, self.suite.name)}{UNFINISHED_SUFFIX}"
 
-    def _tell(self, case: Case, result: CaseResult | RoofgateError) -> None:
-        position = f"[{len(self.cases)}/{self.case_count}]"
-        print(f"{position} {case.name}: {_describe(case, result)}")
-
 
 def adopt_unfinished(folder: Path) -> list[Path]:
     """Make incomplete runs of what killed processes left in ``folder``; returns their files."""
@@ -146,9 +145,7 @@ def adopt_unfinished(folder: Path) -> list[Path]:
     return [path.rename(path.with_name(path.name.removesuffix(UNFINISHED_SUFFIX) + ".json")) for path in unfinished]
 
 
-def _describe(case: Case, result: CaseResult | RoofgateError) -> str:
-    if isinstance(result, RoofgateError):
-        return f"FAILED: {result}"
+def _describe(case: Case, result: CaseResult) -> str:
     own = result.measurements[OWN_IMPLEMENTATION]
     ratios = [
         f"{peer.median_s / own.median_s:.2f}x {name}"
@@ -261,7 +258,7 @@ def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, An
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Show what failed; cases that were measured have a line of their own."""
     if report.failed:
-        print(f"FAILED {report.nodeid}\n{report.longreprtext}")
+        print(f"FAILED {report.nodeid}: {report.longreprtext}")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
