@@ -141,7 +141,7 @@ def lint(session: nox.Session) -> None:
     _run(session, "-m", "ruff", "format", "--check", ".")
     _run(session, "-m", "ruff", "check", ".")
     _run(session, "-m", "mypy")
-    sources = [str(path) for path in sorted(Path("kernels/csrc").iterdir())]
+    sources = [str(path) for path in sorted(Path("kernels/csrc").iterdir()) if path.suffix != ".map"]
     clang_format = str(Path(_python(session)).with_name("clang-format"))
     _run_program(session, clang_format, "--dry-run", "--Werror", *sources)
 

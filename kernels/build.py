@@ -92,7 +92,7 @@ def plan_cuda_library(architecture: CudaArchitecture) -> LibraryPlan:
     flags = (*sources.NVCC_FLAGS, f"-DROOFGATE_SM={architecture.number}", *target)
     compilations = [_compilation(source, nvcc, flags, headers=("*.h", "*.cuh")) for source in sources.cuda_sources()]
     # The wheels keep the run-time library in lib, an installed toolkit in lib64; the latter nvcc finds by itself.
-    link_flags = ("--shared", "-cudart", "static", f"-L{nvcc.parent.parent / 'lib'}", *target)
+    link_flags = (*sources.NVCC_LINK_FLAGS, f"-L{nvcc.parent.parent / 'lib'}", *target)
     return LibraryPlan(cuda_library_name(architecture.name), architecture.name, tuple(compilations), nvcc, link_flags)
 
 
@@ -225,7 +225,7 @@ def _compile(workspace: Workspace, item: Compilation, library: str, progress: Pr
 
 def _link(workspace: Workspace, plan: LibraryPlan, compiled: list[CompiledSource]) -> Path:
     digest = hashlib.sha256("\0".join(plan.link_flags).encode())
-    digest.update("\0".join(source.folder.name for source in compiled).encode())
+    digest.update("\0".join(source.folder.name for source in compiled).encode() + sources.EXPORTS.read_bytes())
     library = workspace.root / "build" / "libraries" / f"{plan.name}-{digest.hexdigest()[:20]}.so"
     if library.exists():
         return library

@@ -13,7 +13,9 @@ from pathlib import Path
 SOURCE_FOLDER = Path("kernels/csrc")
 
 CXX_FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
-CXX_LINK_FLAGS = ("-shared", "-pthread", "-s", "-Wl,--build-id=none")
+EXPORTS = SOURCE_FOLDER / "exports.map"
+CXX_LINK_FLAGS = ("-shared", "-pthread", "-s", "-Wl,--build-id=none", f"-Wl,--version-script={EXPORTS.as_posix()}")
+NVCC_LINK_FLAGS = ("--shared", "-cudart", "static", "-Xlinker", f"--version-script={EXPORTS.as_posix()}")
 
 _INSTRUCTION_SET_FLAGS: dict[str, tuple[str, ...]] = {
     "avx2": ("-mavx2", "-mfma"),

@@ -76,7 +76,7 @@ class Workspace:
             lock.release()
 
 
-SOURCE_SUFFIXES = frozenset({".py", ".cpp", ".cu", ".cuh", ".h", ".yml"})
+SOURCE_SUFFIXES = frozenset({".py", ".cpp", ".cu", ".cuh", ".h", ".map", ".yml"})
 
 
 def source_tree(root: Path = Path()) -> str:

@@ -24,6 +24,7 @@ def small_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "kernels" / "csrc"
     folder.mkdir(parents=True)
     (folder / "answer.cpp").write_text(SOURCE)
+    (folder / "exports.map").write_text("{ global: *; };\n")
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -138,14 +139,18 @@ def test_host_kernels_do_not_need_the_best_processor() -> None:
     assert not any(word.startswith("-mavx") or word == "-march=native" for flag in general for word in flag)
 
 
-def test_libraries_export_only_the_interface(build_record: BuildRecord) -> None:
+@pytest.mark.parametrize("name", ["cpu", "cuda_sm_80"])
+def test_libraries_export_only_the_interface(build_record: BuildRecord, name: str) -> None:
     """Two commits' libraries share a process, so nothing else of theirs may meet."""
     nm = shutil.which("nm")
     if nm is None:
         pytest.skip("nm (binutils) is not installed")
-    library = build_record.library("cpu").library
-    listing = subprocess.run([nm, "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
-    symbols = [line.split()[-1] for line in listing.splitlines() if " T " in line]
+    built = build_record.library(name)
+    if built.status is not BuildStatus.BUILT:
+        pytest.skip(built.reason)
+    command = [nm, "-D", "--defined-only", built.library]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    symbols = [line.split()[-1] for line in listing.splitlines()]
 
     assert symbols
     assert all(symbol.startswith("roofgate_") for symbol in symbols)
