@@ -143,7 +143,18 @@ def parse_listing(listing: str, architecture: str) -> dict[str, Mapping[str, int
     version = header.architecture.version
     if architecture.rstrip("af") != f"sm_{version.major}{version.minor}":
         raise ValueError(f"it holds code for sm_{version.major}{version.minor}, expected {architecture}")
-    return {function.name: _opcode_counts(function.instructions) for function in functions}
+    by_kernel: dict[str, list[_Instruction]] = {}
+    for function in functions:
+        by_kernel.setdefault(_kernel_of(function.name), []).extend(function.instructions)
+    return {kernel: _opcode_counts(instructions) for kernel, instructions in by_kernel.items()}
+
+
+def _kernel_of(function: str) -> str:
+    """The kernel whose code a function is part of: itself, or what stands before the callee in ``$kernel$callee``.
+
+    nvdisasm 13.0 lists subroutines apart from the kernel that contains them, 13.5 within it.
+    """
+    return function[1:].partition("$")[0] if function.startswith("$") else function
 
 
 def _opcode_counts(instructions: list[_Instruction]) -> Mapping[str, int]:

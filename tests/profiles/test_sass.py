@@ -185,3 +185,11 @@ def test_a_function_without_code_has_no_fingerprint(compile_cuda: Any) -> None:
     """An empty digest would make two unknown kernels look identical."""
     with pytest.raises(ValueError, match="no code of function 'absent'"):
         code_fingerprint(cubin_of(compile_cuda("tensor", "-lineinfo")).read_bytes(), "absent")
+
+
+def test_a_subroutine_counts_for_the_kernel_that_contains_it() -> None:
+    """Older disassemblers list it apart, as ``$kernel$callee``, though it lies in the kernel's own code."""
+    header, functions = json.loads(listing(["EXIT"]))
+    subroutine = {"function-name": "$k$callee", "sass-instructions": [{"opcode": "STL", "operands": ""}] * 2}
+
+    assert parse_listing(json.dumps([header, [*functions, subroutine]]), "sm_80") == {"k": {"STL": 2, "EXIT": 1}}
