@@ -117,13 +117,25 @@ def build(workspace: Workspace, architectures: Iterable[str], progress: Progress
         RoofgateError: an unknown architecture. A source that does not compile is no exception: its library is
             FAILED in the record, with the compiler's words.
     """
+    digest = sources_digest()  # before compiling: an edit meanwhile must make the record stale
     plans = [_plan_or_reason(architecture) for architecture in architectures]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         jobs = [_start_compiling(workspace, plan, pool, progress) for plan in plans]
         libraries = [_finish(workspace, plan, job, progress) for plan, job in zip(plans, jobs, strict=True)]
-    record = BuildRecord(sources_digest=sources_digest(), libraries=tuple(libraries))
+    kept = _libraries_of(workspace, digest, besides={library.name for library in libraries})
+    record = BuildRecord(sources_digest=digest, libraries=(*libraries, *kept))
     write_record(record, workspace.build_record)
     return record
+
+
+def _libraries_of(workspace: Workspace, digest: str, besides: set[str]) -> tuple[LibraryBuild, ...]:
+    """What an earlier build of the same sources made, so that building one library does not forget the others."""
+    if not workspace.build_record.exists():
+        return ()
+    earlier = read_record(workspace.build_record)
+    if earlier.sources_digest != digest:
+        return ()
+    return tuple(library for library in earlier.libraries if library.name not in besides)
 
 
 def sources_digest() -> str:

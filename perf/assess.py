@@ -139,13 +139,13 @@ def _history(evidence: Evidence) -> dict[compare.Key, tuple[HistoryPoint, ...]]:
 
 def _point(run: Run, found: Mapping[str, Measurement]) -> HistoryPoint:
     own = found[OWN_IMPLEMENTATION].median_s
-    peer = next((item for name, item in found.items() if name != OWN_IMPLEMENTATION), None)
+    fastest = min((item.median_s for name, item in found.items() if name != OWN_IMPLEMENTATION), default=None)
     return HistoryPoint(
         run_id=run.id,
         commit=run.commit.short,
         started=run.started,
         median_s=own,
-        peer_ratio=peer.median_s / own if peer else None,
+        peer_ratio=fastest / own if fastest else None,
     )
 
 

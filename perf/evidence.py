@@ -24,7 +24,7 @@ from perf.config import (
     load_targets,
     load_thresholds,
 )
-from perf.model import CaptureSet, Commit, Problem, Run, StepStatus, Target
+from perf.model import CaptureSet, Commit, Layer, Problem, Run, StepStatus, Target
 from perf.pins import DEFAULT_PINS, Pins, load_pins
 from perf.rules import Thresholds
 
@@ -95,7 +95,7 @@ def gather(workspace: Workspace, sources: Sources, suite: str | None = None) -> 
     stale = tuple(_stale(found) for found in capture_sets if found.tree != commit.tree)
     return replace(
         evidence,
-        failures=(*reading.failures, *_step_failures(evidence), *build_failures, *_missing_run(evidence, suite)),
+        failures=(*reading.failures, *_step_failures(evidence), *build_failures, *_missing_results(evidence, suite)),
         problems=(*run_problems, *baseline_problems, *capture_problems, *stale, *step_problems, *build_problems),
     )
 
@@ -154,6 +154,16 @@ def _step_failures(evidence: Evidence) -> tuple[str, ...]:
         for step in evidence.steps
         if step.step in EVIDENCE_STEPS and step.exit_code != 0
     )
+
+
+def _missing_results(evidence: Evidence, suite: str | None) -> tuple[str, ...]:
+    """Results that the rules speak of and that nobody tried to get: a layer that could not run left its reason."""
+    layers = {rule.metric.layer for rule in evidence.thresholds.rules}
+    captured = {found.layer for found in evidence.captures}
+    missing = _missing_run(evidence, suite)
+    if Layer.STATIC in layers - captured:
+        missing += (f"no static captures of the present sources ({evidence.commit.tree}); run: nox -s profile",)
+    return missing
 
 
 def _missing_run(evidence: Evidence, suite: str | None) -> tuple[str, ...]:

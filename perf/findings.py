@@ -98,7 +98,7 @@ class HistoryPoint:
     commit: str
     started: str
     median_s: float
-    peer_ratio: float | None
+    peer_ratio: float | None  # to the fastest peer of that run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,6 +143,15 @@ def test_gate_without_results_is_an_error(checkout: Checkout) -> None:
     assert checkout.verdict()["verdict"] == "error"
 
 
+def test_a_layer_that_nobody_captured_is_no_pass(measured: Checkout, tmp_path: Path) -> None:
+    """Rules over static figures need static captures; a layer that could not run has left its reason instead."""
+    uncaptured = Checkout(Path(shutil.copytree(measured.root, tmp_path / "uncaptured")))
+    shutil.rmtree(uncaptured.root / "out/captures")
+
+    assert uncaptured.run("perf", "gate").returncode == 2
+    assert "no static captures of the present sources" in uncaptured.verdict()["reason"]
+
+
 def test_an_edit_after_the_measurement_makes_it_stale(measured: Checkout, tmp_path: Path) -> None:
     """Results count only for the sources that they were taken from."""
     edited = Checkout(Path(shutil.copytree(measured.root, tmp_path / "edited")))

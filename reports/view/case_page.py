@@ -26,7 +26,7 @@ from reports.view.frame import build_frame, case_path, target_path
 from reports.view.measured_roofline import measured_figure
 from reports.view.page import Figure, Page
 from reports.view.quantities import moment, plural, span
-from reports.view.roofline_pages import floor_cells
+from reports.view.roofline_pages import FLOOR_COLUMNS, floor_cells
 from reports.view.tables import MISSING, Cell, Column, Mark, Table, missing, rows_of
 from reports.view.verdict import Fact
 from reports.view.wording import BOUND_MEANING, MARKS, change_sentence, implementation_title
@@ -285,12 +285,7 @@ def _floor_table(assessment: Assessment, case: CaseAssessment) -> Table:
         "declared peaks, not measured)",
         columns=(
             Column("target"),
-            Column("floor", numeric=True),
-            Column("bounded by"),
-            Column("bytes", numeric=True),
-            Column("matrix arithmetic", numeric=True),
-            Column("exponentials", numeric=True),
-            Column("rate at the floor", numeric=True),
+            *FLOOR_COLUMNS,
         ),
         rows=rows_of(
             (

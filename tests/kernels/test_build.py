@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kernels import build, sources
-from kernels.build_record import BuildRecord, BuildStatus, read_record
+from kernels.build_record import BuildRecord, BuildStatus, LibraryBuild, read_record, write_record
 from kernels.errors import RoofgateError
 from kernels.fingerprint import machine_code_fingerprint
 from kernels.workspace import Workspace
@@ -32,6 +32,18 @@ def small_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def build_host() -> BuildRecord:
     """Build the host library of the present folder without a word."""
     return build.build(Workspace(), ["cpu"], progress=lambda _: None)
+
+
+def test_building_one_library_keeps_the_others_of_the_same_sources(small_tree: Path) -> None:
+    """They stay in the record until the sources change."""
+    other = LibraryBuild(name="cuda_sm_80", architecture="sm_80", status=BuildStatus.NOT_RUN, reason="not asked for")
+    write_record(replace(build_host(), libraries=(other,)), Workspace().build_record)
+    beside = {library.name for library in build_host().libraries}
+    (small_tree / "answer.cpp").write_text(SOURCE.replace("42", "43"))
+    after_edit = {library.name for library in build_host().libraries}
+
+    assert beside == {"cpu", "cuda_sm_80"}
+    assert after_edit == {"cpu"}
 
 
 @pytest.mark.usefixtures("small_tree")
