@@ -286,6 +286,19 @@ def test_history_is_of_this_machine_oldest_first_and_without_the_present(workspa
         assert all(point.peer_ratio is not None and point.peer_ratio > 2 for point in case.history)
 
 
+def test_history_is_held_against_the_fastest_peer_whatever_stands_first(workspace: Workspace) -> None:
+    """A slow backend listed first must not flatter an earlier run."""
+    add_everything(workspace)
+    earlier = present_run(started="2026-01-01T00:00:00+00:00", commit=simulated_commit("e" * 16))
+    save(workspace.runs, replace(earlier, measurements=tuple(reversed(earlier.measurements))))
+    medians = {(item.case, item.implementation): item.median_s for item in earlier.measurements}
+
+    for case in load_assessment(workspace).cases:
+        peers = [median for (one, name), median in medians.items() if one == case.case and name != "roofgate"]
+        assert len(peers) > 1
+        assert case.history[0].peer_ratio == pytest.approx(min(peers) / medians[case.case, "roofgate"])
+
+
 def run_promote(workspace: Workspace) -> list[str]:
     """Promote, and what it said."""
     said: list[str] = []
