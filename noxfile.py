@@ -7,6 +7,7 @@ Plain ``nox`` runs the main job: build, bench, profile, report, gate. Open out/s
 Options go behind ``--`` to the sessions that take them:
 
     nox -s bench -- --suite smoke     a benchmark run of under a minute
+    nox -s compare -- main            the working tree against main, alternately
     nox -s tests -- tests/perf        one folder of tests
     nox --no-venv                     use the packages of the Python that runs nox
 """
@@ -120,6 +121,28 @@ def gate(session: nox.Session) -> None:
 def promote(session: nox.Session) -> None:
     """Make the present results the baseline that later ones are compared with."""
     _run(session, "-m", "perf", "promote")
+
+
+@nox.session(venv_backend="none", default=False)
+def compare(session: nox.Session) -> None:
+    """Measure two revisions alternately and say what changed [-- BASE [CANDIDATE] and options; -- --help]."""
+    _run(session, "-m", "perf", "compare", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def selftest(session: nox.Session) -> None:
+    """Plant known slowdowns in real kernels and see whether they are found here [-- --short]."""
+    _run(session, "-m", "kernels", "build", "--architecture", "cpu")
+    _run(session, "-m", "perf", "selftest", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def detector(session: nox.Session) -> None:
+    """Run the detector's benchmark against other tools (two hours) and write docs/detector.md [-- --minutes N]."""
+    _run(session, "-m", "kernels", "build", "--architecture", "cpu")
+    _run(session, "-m", "pip", "install", "--quiet", *nox.project.dependency_groups(PROJECT, "detector"))
+    _run(session, "-m", "perf.detector", "run", *session.posargs)
+    _run(session, "-m", "perf.detector", "page")
 
 
 @nox.session(venv_backend="none", default=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -14,9 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernels import sources
-from kernels.build_record import BuildRecord, BuildStatus, DeviceCode, LibraryBuild, read_record, write_record
+from kernels.build_record import (
+    BuildRecord,
+    BuildStatus,
+    DeviceCode,
+    LibraryBuild,
+    ObjectCode,
+    read_record,
+    write_record,
+)
 from kernels.errors import RoofgateError
 from kernels.fingerprint import machine_code_fingerprint
+from kernels.object_links import object_codes
 from kernels.sources import CudaArchitecture
 from kernels.toolchain import find_cuda_tool, find_cxx, version_line
 from kernels.workspace import Workspace, digest_files
@@ -48,6 +56,11 @@ class CompiledSource:
     source: Path
     folder: Path
     seconds: float  # 0 if it was there already
+
+    @property
+    def object_file(self) -> Path:
+        """The compiled object."""
+        return self.folder / f"{self.source.stem}.o"
 
     @property
     def device_code(self) -> DeviceCode | None:
@@ -206,10 +219,18 @@ def _finish(
         fingerprint=machine_code_fingerprint(*(cubins or [library.read_bytes()])),
         compiler=version_line(plan.linker),
         flags=plan.compilations[0].flags,
+        link_flags=plan.link_flags,
         device_code=tuple(source.device_code for source in compiled if source.device_code),
+        objects=_object_codes(compiled),
         seconds=round(sum(source.seconds for source in compiled), 3),
         cached=all(source.seconds == 0 for source in compiled),
     )
+
+
+def _object_codes(compiled: list[CompiledSource]) -> tuple[ObjectCode, ...]:
+    """Of host sources alone: nvcc's objects hold temporary names, and the static layer tells CUDA kernels apart."""
+    host = [source for source in compiled if source.source.suffix != ".cu"]
+    return object_codes({source.source.as_posix(): source.object_file.read_bytes() for source in host})
 
 
 def _compile(workspace: Workspace, item: Compilation, library: str, progress: Progress) -> CompiledSource:
@@ -229,10 +250,19 @@ def _compile(workspace: Workspace, item: Compilation, library: str, progress: Pr
         for leftover in work.iterdir():
             if leftover.suffix not in {".o", ".cubin", ".ptx", ".log"}:
                 leftover.unlink()
-        shutil.move(work, folder)
+        _move_into_place(work, folder)
     seconds = time.monotonic() - started
     progress(f"{library}: {item.source.name} compiled in {seconds:.1f} s")
     return CompiledSource(item.source, folder, seconds)
+
+
+def _move_into_place(work: Path, folder: Path) -> None:
+    """Rename ``work`` to ``folder``, unless another build was faster: revisions share the folder of objects."""
+    try:
+        work.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
 
 
 def _link(workspace: Workspace, plan: LibraryPlan, compiled: list[CompiledSource]) -> Path:
@@ -242,7 +272,7 @@ def _link(workspace: Workspace, plan: LibraryPlan, compiled: list[CompiledSource
     if library.exists():
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
-    objects = [source.folder / f"{source.source.stem}.o" for source in compiled]
+    objects = [source.object_file for source in compiled]
     unfinished = library.with_suffix(".unfinished")
     # Flags that name libraries (-pthread, -L) only take effect behind the objects.
     _run([plan.linker, *objects, *plan.link_flags, "-o", unfinished], plan.name)

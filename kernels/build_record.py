@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from kernels.artifacts import write_atomically
 from kernels.errors import RoofgateError
@@ -33,6 +35,16 @@ class DeviceCode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectCode:
+    """The machine code of one host source, and the sources whose code it can reach once it is linked."""
+
+    source: str
+    fingerprint: str  # SHA-256, independent of comments, line numbers and paths
+    calls: tuple[str, ...] = ()  # define something that this object refers to
+    borrows: tuple[str, ...] = ()  # of an inline function that both have, the linker may keep theirs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryBuild:
     """One library: the host's, or the CUDA one for one architecture."""
 
@@ -44,7 +56,9 @@ class LibraryBuild:
     fingerprint: str = ""  # SHA-256 of the machine code, independent of paths and time
     compiler: str = ""
     flags: tuple[str, ...] = ()
+    link_flags: tuple[str, ...] = ()
     device_code: tuple[DeviceCode, ...] = ()
+    objects: tuple[ObjectCode, ...] = ()  # of the host library; none in records of before 2026-11-24
     seconds: float = 0.0
     cached: bool = False
 
@@ -82,13 +96,27 @@ def read_record(path: Path = DEFAULT_RECORD) -> BuildRecord:
         return BuildRecord(sources_digest=content["sources_digest"], libraries=libraries)
     except FileNotFoundError:
         raise RoofgateError(f"{path}: nothing is built yet; run: nox -s build") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RoofgateError(f"{path}: not a build record ({error!r}); run: nox -s build") from error
 
 
-def _library(item: dict[str, object]) -> LibraryBuild:
-    fields = dict(item)
-    fields["status"] = BuildStatus(fields["status"])
-    fields["flags"] = tuple(fields["flags"])  # type: ignore[arg-type]
-    fields["device_code"] = tuple(DeviceCode(**code) for code in fields["device_code"])  # type: ignore[attr-defined]
-    return LibraryBuild(**fields)  # type: ignore[arg-type]
+def _library(item: Mapping[str, Any]) -> LibraryBuild:
+    # Another commit may have written the record: a field that only it knows is left out, one that it lacks has its
+    # default.
+    content = _known(LibraryBuild, item)
+    content["status"] = BuildStatus(content["status"])
+    for name in ("flags", "link_flags"):
+        content[name] = tuple(content.get(name, ()))
+    content["device_code"] = tuple(DeviceCode(**_known(DeviceCode, code)) for code in content.get("device_code", ()))
+    content["objects"] = tuple(_object_code(code) for code in content.get("objects", ()))
+    return LibraryBuild(**content)
+
+
+def _object_code(item: Mapping[str, Any]) -> ObjectCode:
+    content = _known(ObjectCode, item)
+    return ObjectCode(**content | {name: tuple(content.get(name, ())) for name in ("calls", "borrows")})
+
+
+def _known(kind: type[LibraryBuild | DeviceCode | ObjectCode], item: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in item.items() if name in names}

@@ -7,7 +7,8 @@ import math
 import torch
 
 from kernels.errors import RoofgateError
-from kernels.library import AttentionFwdParams, InstructionSet, KernelDType, Library, cuda_library, host_library
+from kernels.interface import AttentionFwdParams, InstructionSet, KernelDType, Library
+from kernels.library import cuda_library, host_library
 
 _DTYPES = {
     torch.bfloat16: KernelDType.BF16,

@@ -31,6 +31,9 @@ _INSTRUCTION_SET_FLAGS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# As they end the names of host sources; "portable" needs no flags of its own.
+INSTRUCTION_SETS = frozenset({"portable", *_INSTRUCTION_SET_FLAGS})
+
 NVCC_FLAGS = (
     "-O3",
     "-std=c++17",

@@ -40,6 +40,11 @@ class Workspace:
         return self.root / "baselines"
 
     @property
+    def comparisons(self) -> Path:
+        """Paired comparisons of two revisions, immutable once complete."""
+        return self.root / "comparisons"
+
+    @property
     def captures(self) -> Path:
         """One capture set per layer."""
         return self.root / "captures"

@@ -1,16 +1,20 @@
 """Measure several implementations of one case alternately, so that all of them meet the same noise.
 
 Each round takes one sample of every contender in a fresh random order. A disturbance that lasts longer than a round
-(another tenant, a clock change) then falls on all of them alike and cancels in their ratios.
+(another tenant, a clock change) then falls on all of them alike and cancels in their ratios. On a GPU, a round with any
+sample that was taken while the GPU was throttled (:func:`perf.gpu_conditions.is_throttled`) is dropped for all of them,
+so that samples still pair up, and counted.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from perf.calibration import WarmUp, iterations_per_sample, warm_up
+from perf.gpu_conditions import Kept, around, keep_unthrottled, summarize
+from perf.paired.model import GpuConditions
 from perf.timer import Contender, Timer
 
 # A sample must outlast the clock's error and a scheduler tick by far, and the rest before it by enough that most of the
@@ -23,15 +27,21 @@ MAX_ROUNDS = 400
 _LONG_CALL_S = 100e-3
 # A contender whose one call takes more than this share of its budget would hold up all the others.
 _MAX_CALL_SHARE = 1 / 4
+# No more of a contender's budget than this goes into its warm-up.
+_MAX_WARM_UP_SHARE = 1 / 10
+_WARM_UP_BATCH_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """Samples of one contender: mean seconds per call of each round, in the order taken."""
+    """Samples of one contender: mean seconds per call of each round that was kept, in the order taken."""
 
     seconds: tuple[float, ...]
     iterations: int
-    spent_s: float  # inside calls, warm-up included
+    spent_s: float  # inside calls, warm-up and dropped rounds included
+    dropped: int = 0  # rounds, the same for all contenders
+    conditions: GpuConditions | None = None  # medians over the samples kept; None on the host
+    setting: Mapping[str, str] = field(default_factory=dict)  # how it was timed: "cache": "warm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +68,17 @@ def measure_alternately(
     spent: dict[str, float] = {}
     plans: dict[str, _Plan] = {}
     for position, (name, contender) in enumerate(contenders.items()):
-        per_call, spent[name] = _warm_up(contender, timer, seconds_each)
-        if position and per_call > seconds_each * _MAX_CALL_SHARE:
-            reason = f"one call takes {per_call:.2g} s, too long for a budget of {seconds_each:g} s"
+        warm = _warm_up(contender, timer, seconds_each)
+        spent[name] = warm.spent_s
+        if position and warm.per_call_s > seconds_each * _MAX_CALL_SHARE:
+            reason = f"one call takes {warm.per_call_s:.2g} s, too long for a budget of {seconds_each:g} s"
             left_out[name] = LeftOut(reason=reason, spent_s=spent[name])
         else:
-            plans[name] = _plan(per_call)
+            plans[name] = _plan(warm.per_call_s)
     taken = _sample_rounds(contenders, timer, plans, seconds_each * len(plans), seed)
+    kept = _kept_rounds(taken)
     measured = {
-        name: Samples(
-            seconds=tuple(sample.timed_s / plans[name].iterations for sample in samples),
-            iterations=plans[name].iterations,
-            spent_s=spent[name] + sum(sample.lead_in_s + sample.timed_s for sample in samples),
-        )
+        name: _samples(samples, kept, plans[name], spent[name], timer.describe(contenders[name].call))
         for name, samples in taken.items()
     }
     return {name: measured.get(name) or left_out[name] for name in contenders}
@@ -88,10 +96,11 @@ class _Plan:
 class _Sample:
     lead_in_s: float
     timed_s: float
+    conditions: GpuConditions | None
 
 
 def _plan(per_call_s: float) -> _Plan:
-    return _Plan(lead_in=int(per_call_s < _LONG_CALL_S), iterations=max(1, math.ceil(MIN_SAMPLE_S / per_call_s)))
+    return _Plan(lead_in=int(per_call_s < _LONG_CALL_S), iterations=iterations_per_sample(MIN_SAMPLE_S, per_call_s))
 
 
 def _sample_rounds(
@@ -114,21 +123,38 @@ def _sample_rounds(
 def _sample(contender: Contender, timer: Timer, plan: _Plan) -> _Sample:
     with contender.setting():
         timer.settle()
+        before = timer.conditions()
         lead_in_s = timer.seconds(contender.call, plan.lead_in) if plan.lead_in else 0.0
-        return _Sample(lead_in_s, timer.seconds(contender.call, plan.iterations))
+        timed_s = timer.seconds(contender.call, plan.iterations)
+        return _Sample(lead_in_s, timed_s, around(before, timer.conditions()))
 
 
-def _warm_up(contender: Contender, timer: Timer, seconds_each: float) -> tuple[float, float]:
-    """Call until two consecutive calls agree within 10 % or a tenth of the budget is spent.
+def _kept_rounds(taken: Mapping[str, Sequence[_Sample]]) -> Kept:
+    """The rounds without a throttled sample; all, if fewer than MIN_ROUNDS would be left."""
+    rounds = list(zip(*taken.values(), strict=True))
+    return keep_unthrottled([[sample.conditions for sample in each] for each in rounds], at_least=MIN_ROUNDS)
 
-    Returns seconds per call and seconds spent.
-    """
-    single = _Plan(lead_in=0, iterations=1)
-    previous = spent = _sample(contender, timer, single).timed_s
-    while spent < seconds_each / 10:
-        current = _sample(contender, timer, single).timed_s
-        spent += current
-        if abs(current - previous) <= 0.1 * previous:
-            return max(current, 1e-9), spent
-        previous = current
-    return max(previous, 1e-9), spent
+
+def _samples(
+    taken: Sequence[_Sample], kept: Kept, plan: _Plan, warm_up_s: float, setting: Mapping[str, str]
+) -> Samples:
+    left = [taken[index] for index in kept.indices]
+    return Samples(
+        seconds=tuple(sample.timed_s / plan.iterations for sample in left),
+        iterations=plan.iterations,
+        spent_s=warm_up_s + sum(sample.lead_in_s + sample.timed_s for sample in taken),
+        dropped=kept.dropped,
+        conditions=summarize([sample.conditions for sample in left if sample.conditions is not None]),
+        setting={**setting, **({"throttled": kept.note} if kept.note else {})},
+    )
+
+
+def _warm_up(contender: Contender, timer: Timer, seconds_each: float) -> WarmUp:
+    """As :func:`perf.calibration.warm_up`, within a tenth of the budget, each batch settled like a sample."""
+
+    def seconds(iterations: int) -> float:
+        with contender.setting():
+            timer.settle()
+            return timer.seconds(contender.call, iterations)
+
+    return warm_up(seconds, batch_s=_WARM_UP_BATCH_S, limit_s=seconds_each * _MAX_WARM_UP_SHARE)

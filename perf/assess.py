@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from kernels.workspace import Workspace
 from perf import compare, gate, roofline, stats
@@ -18,7 +19,8 @@ from perf.findings import (
     NoiseFloor,
     PeerRatio,
 )
-from perf.model import OWN_IMPLEMENTATION, Capture, Device, Layer, Machine, Measurement, Problem, Run
+from perf.model import OWN_IMPLEMENTATION, Capture, Device, Layer, Machine, Measurement, Problem, Run, Verdict
+from perf.paired.judged import timed_changes
 from perf.pins import Pins
 
 
@@ -39,15 +41,19 @@ def load_assessment(workspace: Workspace, sources: Sources | None = None, suite:
 
 def assess(evidence: Evidence) -> Assessment:
     """Join and judge (pure)."""
-    noise, cases = _judge_cases(evidence)
+    paired_changes = timed_changes(evidence.paired) if evidence.paired else ()
+    noise, between_runs = _judge_cases(evidence)
+    cases = prefer_paired(between_runs, paired_changes)
     kernels = _kernels(evidence)
-    machine = evidence.run.machine if evidence.run else None
+    measured = evidence.run or evidence.paired
+    machine = measured.machine if measured else None
     findings = gate.Findings(
         cases=cases,
         kernels=kernels,
         instruction_sets=frozenset(machine.instruction_sets if machine else ()),
-        suite=evidence.run.suite if evidence.run else "",
+        suite=measured.suite if measured else "",
         failures=evidence.failures + _unmatched(evidence),
+        paired=paired_changes,
     )
     return Assessment(
         commit=evidence.commit,
@@ -62,6 +68,8 @@ def assess(evidence: Evidence) -> Assessment:
         gate=gate.evaluate(evidence.thresholds, findings),
         steps=evidence.steps,
         problems=_problems(evidence),
+        paired=evidence.paired,
+        paired_changes=paired_changes,
     )
 
 
@@ -77,6 +85,8 @@ def _unmatched(evidence: Evidence) -> tuple[str, ...]:
     }
     if evidence.run:
         cases |= {(item.case.name, item.target) for item in evidence.run.measurements}
+    if evidence.paired:
+        cases |= {(item.case.name, item.target) for item in evidence.paired.cases}
     captures = [capture for found in evidence.captures for capture in found.captures]
     kernels = {(capture.kernel, capture.architecture) for capture in (*captures, *evidence.pins.captures)}
     return gate.unmatched_rules(evidence.thresholds, sorted(cases), sorted(kernels))
@@ -94,6 +104,19 @@ def _judge_cases(evidence: Evidence) -> tuple[NoiseFloor, tuple[CaseAssessment, 
         if OWN_IMPLEMENTATION in found
     )
     return compared.noise, cases
+
+
+def prefer_paired(
+    cases: tuple[CaseAssessment, ...], paired_changes: tuple[Comparison, ...]
+) -> tuple[CaseAssessment, ...]:
+    """``cases``, each with its paired comparison in place of that with the baseline run, where it has one."""
+    found = {(change.subject, change.target): change for change in paired_changes}
+    return tuple(
+        replace(case, comparison=found[key], between_runs=case.comparison)
+        if (key := (case.case.name, case.target)) in found
+        else case
+        for case in cases
+    )
 
 
 def _case(
@@ -191,14 +214,23 @@ def _captured(evidence: Evidence, layer: Layer, otherwise: str) -> LayerStatus:
 
 
 def _timed(evidence: Evidence, cases: tuple[CaseAssessment, ...]) -> LayerStatus:
-    if not cases:
-        reason = "no case was measured" if evidence.run else "no run of the present sources; run: nox -s bench"
-        return LayerStatus(layer=Layer.TIMED, ran=False, text=f"not run: {reason}")
-    targets = sorted({case.target for case in cases})
-    cut_short = "" if evidence.run and evidence.run.complete else ", cut short"
-    return LayerStatus(
-        layer=Layer.TIMED, ran=True, text=f"{_count(len(cases), 'case')} on {', '.join(targets)}{cut_short}"
-    )
+    texts = []
+    if cases:
+        targets = sorted({case.target for case in cases})
+        cut_short = "" if evidence.run and evidence.run.complete else ", cut short"
+        texts.append(f"{_count(len(cases), 'case')} on {', '.join(targets)}{cut_short}")
+    if compared := _count_compared(evidence):
+        texts.append(f"{_count(compared, 'case')} compared in pairs")
+    if texts:
+        return LayerStatus(layer=Layer.TIMED, ran=True, text="; ".join(texts))
+    reason = "no case was measured" if evidence.run else "no run of the present sources; run: nox -s bench"
+    return LayerStatus(layer=Layer.TIMED, ran=False, text=f"not run: {reason}")
+
+
+def _count_compared(evidence: Evidence) -> int:
+    """Cases that the paired comparison concluded something of."""
+    found = evidence.paired.cases if evidence.paired else ()
+    return sum(case.finding.verdict is not Verdict.NOT_RUN for case in found)
 
 
 def _count(number: int, noun: str) -> str:
@@ -214,7 +246,8 @@ def _problems(evidence: Evidence) -> tuple[Problem, ...]:
     captured = tuple(problem for found in evidence.captures for problem in found.problems)
     gpu_less = evidence.run is not None and not evidence.run.machine.gpus
     unmeasured = tuple(_unmeasured(suite) for suite in _gpu_suites(evidence)) if gpu_less else ()
-    return (*failed, *evidence.problems, *(evidence.run.problems if evidence.run else ()), *captured, *unmeasured)
+    measured = [found.problems for found in (evidence.run, evidence.paired) if found]
+    return (*failed, *evidence.problems, *(problem for found in measured for problem in found), *captured, *unmeasured)
 
 
 def _gpu_suites(evidence: Evidence) -> list[Suite]:

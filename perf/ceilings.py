@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from kernels.library import CeilingCopyParams, CeilingFlopsParams, KernelDType, Library, cuda_library, host_library
+from kernels.interface import CeilingCopyParams, CeilingFlopsParams, KernelDType, Library
+from kernels.library import cuda_library, host_library
 from perf.model import Ceiling, CeilingKind, Device, DType
 from perf.peers import TORCH_DTYPES
 from perf.timer import CpuTimer, CudaTimer, Timer

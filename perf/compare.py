@@ -26,7 +26,7 @@ from statistics import fmean, median
 
 from perf.findings import Comparison, NoiseFloor
 from perf.model import OWN_IMPLEMENTATION, Capture, Case, Device, Direction, Interval, Measurement, Metric, Run, Verdict
-from perf.stats import MIN_CONFIDENCE, Estimate, difference, noise_bound, paired_log_ratio, widened
+from perf.stats import MIN_CONFIDENCE, Estimate, as_change, difference, noise_bound, paired_log_ratio, widened
 from perf.units import change as change_text
 from perf.units import percent
 
@@ -206,18 +206,13 @@ def _compare_case(key: Key, pair: _Pair, noise: _Noise, margin: float) -> Compar
     elif noise.of_one is not None and noise.of_all is not None:
         peers = pair.fused_peers
         moved = difference(_normalised(pair.candidate, peers), _normalised(pair.baseline, peers))
-        change, interval = math.expm1(moved.value), _relative(widened(moved, noise.of_one))
-        verdict, reason = _judge(interval, _relative(widened(moved, noise.of_all)), margin)
+        of_one = as_change(widened(moved, noise.of_one))
+        change, interval = of_one.value, of_one.interval
+        verdict, reason = _judge(interval, as_change(widened(moved, noise.of_all)).interval, margin)
         reason = f"{reason}; relative to {', '.join(peers)}, noise floor {percent(noise.floor.value or 0)}"
     if _same_code(now, before):
         verdict, reason = Verdict.IDENTICAL, "the same machine code ran in both; a change shown is noise"
     return _timed(key, now, before, change=change, interval=interval, verdict=verdict, reason=reason)
-
-
-def _relative(estimate: Estimate) -> Interval:
-    """The interval of a log ratio as one of a relative change."""
-    bounds = estimate.interval
-    return Interval(low=math.expm1(bounds.low), high=math.expm1(bounds.high), confidence=bounds.confidence)
 
 
 def _same_code(now: Measurement, before: Measurement) -> bool:
@@ -265,14 +260,24 @@ def _not_run(key: Key, now: Measurement, reason: str) -> Comparison:
     return _timed(key, now, None, change=None, interval=None, verdict=Verdict.NOT_RUN, reason=reason)
 
 
-def compare_captures(candidate: Capture, pin: Capture | None) -> tuple[Comparison, ...]:
-    """Every counter of ``candidate`` against the pinned capture of the same kernel and architecture, exactly."""
-    return tuple(_compare_counter(candidate, pin, metric, value) for metric, value in candidate.counters.items())
+PINNED = "pinned"  # what a capture is held against by default: the figures that the repository keeps
 
 
-def _compare_counter(candidate: Capture, pin: Capture | None, metric: Metric, value: float) -> Comparison:
-    before = pin.counters.get(metric) if pin else None
-    verdict, reason = _judge_counter(candidate, pin, metric, value)
+def compare_captures(
+    candidate: Capture, reference: Capture | None, reference_name: str = PINNED
+) -> tuple[Comparison, ...]:
+    """Every counter of ``candidate`` against the same kernel and architecture of a reference, exactly."""
+    return tuple(
+        _compare_counter(candidate, reference, reference_name, metric, value)
+        for metric, value in candidate.counters.items()
+    )
+
+
+def _compare_counter(
+    candidate: Capture, reference: Capture | None, reference_name: str, metric: Metric, value: float
+) -> Comparison:
+    before = reference.counters.get(metric) if reference else None
+    verdict, reason = _judge_counter(candidate, reference, reference_name, metric, value)
     return Comparison(
         subject=candidate.kernel,
         target=candidate.architecture,
@@ -287,14 +292,18 @@ def _compare_counter(candidate: Capture, pin: Capture | None, metric: Metric, va
     )
 
 
-def _judge_counter(candidate: Capture, pin: Capture | None, metric: Metric, value: float) -> tuple[Verdict, str]:
-    if pin is None or metric not in pin.counters:
-        return Verdict.NOT_RUN, f"not pinned for {candidate.architecture}; {PROMOTE}"
-    before = pin.counters[metric]
+def _judge_counter(
+    candidate: Capture, reference: Capture | None, reference_name: str, metric: Metric, value: float
+) -> tuple[Verdict, str]:
+    if reference is None or metric not in reference.counters:
+        remedy = f"not pinned for {candidate.architecture}; {PROMOTE}"
+        return Verdict.NOT_RUN, remedy if reference_name == PINNED else f"{reference_name} has no such figure"
+    before = reference.counters[metric]
     if value == before:
-        same = bool(candidate.fingerprint) and candidate.fingerprint == pin.fingerprint
+        same = bool(candidate.fingerprint) and candidate.fingerprint == reference.fingerprint
         return (Verdict.IDENTICAL, "the same machine code") if same else (Verdict.UNCHANGED, "the same figure")
     if metric.direction is Direction.NEITHER:
         return Verdict.UNCHANGED, "differs; neither better nor worse"
     worse = (value > before) == (metric.direction is Direction.LOWER_IS_BETTER)
-    return (Verdict.REGRESSED, "worse than pinned") if worse else (Verdict.IMPROVED, "better than pinned")
+    verdict = Verdict.REGRESSED if worse else Verdict.IMPROVED
+    return verdict, f"{'worse' if worse else 'better'} than {reference_name}"

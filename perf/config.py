@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictF
 from kernels.errors import RoofgateError
 from perf.model import Case, Device, DType, Layer, Metric, Operation, Target
 from perf.rules import (
+    DEFAULT_PAIRED_MARGIN,
     PEERS,
     Limit,
     Maximum,
@@ -118,7 +119,7 @@ def load_thresholds(path: Path = DEFAULT_THRESHOLDS) -> Thresholds:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise RoofgateError(f"{document.place(('rules', index, 'name'))}: two rules are named {name!r}; rename one")
-    return Thresholds(margin=content.margin, rules=rules)
+    return Thresholds(margin=content.margin, rules=rules, paired_margin=content.paired_margin)
 
 
 def _keyed(values: Mapping[str, ValueT]) -> BeforeValidator:
@@ -165,6 +166,7 @@ _Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 _Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
 _PositiveInt = Annotated[StrictInt, Field(gt=0)]
 _Fraction = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False), BeforeValidator(_as_fraction)]
+_PositiveFraction = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False), BeforeValidator(_as_fraction)]
 _Name = Annotated[StrictStr, AfterValidator(_file_name)]
 _Operation = Annotated[Operation, _keyed({operation.value: operation for operation in Operation})]
 _DType = Annotated[DType, _keyed({dtype.key: dtype for dtype in DType})]
@@ -288,6 +290,7 @@ class _RuleEntry(Schema):
 
 class _ThresholdsFile(Schema):
     margin: _Fraction
+    paired_margin: _PositiveFraction = DEFAULT_PAIRED_MARGIN
     rules: tuple[_RuleEntry, ...]
 
 

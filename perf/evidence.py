@@ -24,7 +24,9 @@ from perf.config import (
     load_targets,
     load_thresholds,
 )
-from perf.model import CaptureSet, Commit, Layer, Problem, Run, StepStatus, Target
+from perf.model import CaptureSet, Commit, Layer, Problem, Run, StepStatus, Target, Verdict
+from perf.paired.model import PairedComparison
+from perf.paired.record import find_comparison
 from perf.pins import DEFAULT_PINS, Pins, load_pins
 from perf.rules import Thresholds
 
@@ -54,6 +56,7 @@ class Evidence:
     thresholds: Thresholds = field(default_factory=lambda: Thresholds(margin=0.0, rules=()))
     run: Run | None = None
     baseline: Run | None = None
+    paired: PairedComparison | None = None  # of the present sources, measured on the machine of the run
     history: tuple[Run, ...] = ()  # newest first
     captures: tuple[CaptureSet, ...] = ()  # of the present sources
     pins: Pins = field(default_factory=lambda: Pins(compilers={}, captures=()))
@@ -78,6 +81,7 @@ def gather(workspace: Workspace, sources: Sources, suite: str | None = None) -> 
     reading = _Reading()
     run, run_problems = find_run(workspace, commit.tree, suite)
     baseline, baseline_problems = _find_baseline(workspace, run)
+    paired, paired_problems = find_comparison(workspace, commit.tree, run.machine.fingerprint if run else None)
     capture_sets, capture_problems = store.read_captures(workspace.captures)
     steps, step_problems = store.read_steps(workspace)
     evidence = Evidence(
@@ -88,6 +92,7 @@ def gather(workspace: Workspace, sources: Sources, suite: str | None = None) -> 
         pins=reading.config(lambda: load_pins(sources.pins), Pins(compilers={}, captures=())),
         run=run,
         baseline=baseline,
+        paired=paired,
         captures=tuple(found for found in capture_sets if found.tree == commit.tree),
         steps=tuple(step for step in steps if step.tree == commit.tree),
     )
@@ -96,7 +101,15 @@ def gather(workspace: Workspace, sources: Sources, suite: str | None = None) -> 
     return replace(
         evidence,
         failures=(*reading.failures, *_step_failures(evidence), *build_failures, *_missing_results(evidence, suite)),
-        problems=(*run_problems, *baseline_problems, *capture_problems, *stale, *step_problems, *build_problems),
+        problems=(
+            *run_problems,
+            *baseline_problems,
+            *paired_problems,
+            *capture_problems,
+            *stale,
+            *step_problems,
+            *build_problems,
+        ),
     )
 
 
@@ -169,8 +182,17 @@ def _missing_results(evidence: Evidence, suite: str | None) -> tuple[str, ...]:
 def _missing_run(evidence: Evidence, suite: str | None) -> tuple[str, ...]:
     if evidence.run is not None:
         return () if evidence.run.complete else (f"run {evidence.run.id} was cut short; run: nox -s bench",)
+    if _has_compared(evidence.paired, suite):
+        return ()
     which = f"suite {suite!r}" if suite else "any suite"
     return (f"no timed result of {which} for the present sources ({evidence.commit.tree}); run: nox -s bench",)
+
+
+def _has_compared(paired: PairedComparison | None, suite: str | None) -> bool:
+    """Whether a paired comparison stands for a run: it concluded something of a case of the suite asked for."""
+    if paired is None or suite not in {None, paired.suite}:
+        return False
+    return any(case.finding.verdict is not Verdict.NOT_RUN for case in paired.cases)
 
 
 def _build_problems(workspace: Workspace) -> tuple[tuple[Problem, ...], tuple[str, ...]]:

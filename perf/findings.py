@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from perf.model import (
     Capture,
@@ -24,6 +25,10 @@ from perf.model import (
     Target,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    # It is made of comparisons, so at run time it imports this module.
+    from perf.paired.model import PairedComparison
 
 
 class GateVerdict(Enum):
@@ -114,9 +119,10 @@ class CaseAssessment:
     peers: tuple[Measurement, ...]
     ratios: tuple[PeerRatio, ...]
     roofline: RooflinePoint | None
-    comparison: Comparison
+    comparison: Comparison  # paired where there is one, else with the baseline run
     floors: tuple[Floor, ...]
     history: tuple[HistoryPoint, ...]
+    between_runs: Comparison | None = None  # with the baseline run, where a paired comparison took its place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,3 +193,5 @@ class Assessment:
     gate: GateResult
     steps: tuple[StepStatus, ...]
     problems: tuple[Problem, ...]
+    paired: PairedComparison | None = None  # of the present sources with a base
+    paired_changes: tuple[Comparison, ...] = ()  # what ``paired`` says of time, one for each of its cases

@@ -2,6 +2,10 @@
 
 A timed figure breaches a limit only if its whole confidence interval lies beyond it, and keeps it only if the whole
 interval lies within; anything between is inconclusive. Static figures are exact.
+
+How much a time may change is judged by the paired comparison of the case, where there is one, and else by the run and
+its baseline. A change beyond the limit is a breach only if it was also found a regression among all cases: confirmed by
+a second measurement if paired, beyond the noise floor of all cases between two runs.
 """
 
 from __future__ import annotations
@@ -27,8 +31,9 @@ class Findings:
     cases: tuple[CaseAssessment, ...]
     kernels: tuple[KernelAssessment, ...]
     instruction_sets: frozenset[str]
-    suite: str  # of the present run; empty if there is none
+    suite: str  # of the present run, or of the comparison if there is no run; empty if there is neither
     failures: tuple[str, ...]  # why no verdict may be a pass or a regression: failed steps, no result at all
+    paired: tuple[Comparison, ...] = ()  # changes of time by the paired comparison, which outweigh those of ``cases``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,16 +103,26 @@ def _obstacle(rule: Rule, findings: Findings) -> str:
 def _absence(rule: Rule, findings: Findings) -> str:
     if rule.metric.layer is not Layer.TIMED:
         return "no such kernel was captured" if findings.kernels else "no kernel was captured"
+    if findings.suite and not findings.cases and not isinstance(rule.limit, MaximumChange):
+        return "no case was measured, only compared; run: nox -s bench"
     return f"no such case was measured in suite {findings.suite}" if findings.suite else "nothing was measured"
 
 
 def _case_results(rule: Rule, findings: Findings) -> Iterator[RuleResult]:
+    if isinstance(rule.limit, MaximumChange):
+        for comparison in _timed_changes(findings):
+            if rule.covers(comparison.subject, comparison.target):
+                yield _change_result(rule, rule.limit, comparison)
+        return
     for case in findings.cases:
         if rule.covers(case.case.name, case.target):
-            if isinstance(rule.limit, MaximumChange):
-                yield _change_result(rule, rule.limit, case.comparison)
-            else:
-                yield _figure_result(rule, case.case.name, case.target, _timed_figure(rule, case))
+            yield _figure_result(rule, case.case.name, case.target, _timed_figure(rule, case))
+
+
+def _timed_changes(findings: Findings) -> Iterable[Comparison]:
+    """One change of time per case: of the paired comparison where it has the case, else between two runs."""
+    changes = {(case.case.name, case.target): case.comparison for case in findings.cases}
+    return (changes | {(change.subject, change.target): change for change in findings.paired}).values()
 
 
 def _kernel_results(rule: Rule, findings: Findings) -> Iterator[RuleResult]:
@@ -212,8 +227,9 @@ def _judge_change(limit: MaximumChange, comparison: Comparison, worsening: Figur
     verdict = _judge(worsening, limit) if worsening else _judge_from_zero(comparison)
     if timed and verdict is Verdict.REGRESSED and comparison.verdict is not Verdict.REGRESSED:
         verdict = Verdict.INCONCLUSIVE  # beyond the limit as one case, but not among all the cases judged
+    why = f"; {comparison.reason}" if timed and verdict is Verdict.INCONCLUSIVE else ""
     values = _values(comparison)
-    return verdict, f"{_shown(worsening)} {_WORDS[verdict]} the allowed {change(limit.fraction)}; {values}"
+    return verdict, f"{_shown(worsening)} {_WORDS[verdict]} the allowed {change(limit.fraction)}; {values}{why}"
 
 
 def _judge_from_zero(comparison: Comparison) -> Verdict:

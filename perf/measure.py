@@ -9,9 +9,10 @@ import torch
 
 from kernels import ops
 from kernels.errors import RoofgateError
-from kernels.library import InstructionSet
+from kernels.interface import KernelDType
 from perf.alternate import LeftOut, measure_alternately
 from perf.model import OWN_IMPLEMENTATION, Case, Device, DType, Measurement, Problem
+from perf.paired.model import GpuConditions
 from perf.peers import Inputs, make_inputs, own_contender, peer_contenders
 from perf.timer import CpuTimer, CudaTimer, Timer
 
@@ -64,10 +65,27 @@ def measure_case(case: Case, device: Device, target: str, *, seconds_each: float
             library_fingerprint=ops.library_for(inputs.q).fingerprint if is_own else "",
             isa=_isa(case, inputs) if is_own else "",
             max_abs_difference=difference if is_own else None,
+            dropped=samples.dropped,
+            setting={**samples.setting, **_conditions_text(samples.conditions)},
         )
     return CaseResult(
         measurements=measurements, problems=problems, spent_s=sum(each.spent_s for each in sampled.values())
     )
+
+
+def _conditions_text(conditions: GpuConditions | None) -> dict[str, str]:
+    """What is known of the GPU around the samples, in SI units."""
+    if conditions is None:
+        return {}
+    figures = {
+        "sm_clock_hz": conditions.sm_clock_hz,
+        "memory_clock_hz": conditions.memory_clock_hz,
+        "power_w": conditions.power_w,
+        "temperature_c": conditions.temperature_c,
+    }
+    known = {name: f"{value:.4g}" for name, value in figures.items() if value is not None}
+    reasons = {"throttle_reasons": ", ".join(conditions.throttle_reasons)} if conditions.throttle_reasons else {}
+    return known | reasons
 
 
 def _problem(case: Case, implementation: str, reason: str) -> Problem:
@@ -90,7 +108,4 @@ def _isa(case: Case, inputs: Inputs) -> str:
         major, minor = torch.cuda.get_device_capability(inputs.q.device)
         return f"sm_{major}{minor}"
     best = ops.library_for(inputs.q).best_isa()
-    # Dot products of bf16 pairs serve bf16 alone: fp32 takes the next best.
-    if best is InstructionSet.AVX512_BF16 and case.dtype is DType.FP32:
-        best = InstructionSet.AVX512
-    return best.name.lower()
+    return best.serving(KernelDType[case.dtype.name]).name.lower()

@@ -252,6 +252,9 @@ class Measurement:
     library_fingerprint: str = ""  # of the machine code that ran; empty for peers
     isa: str = ""
     max_abs_difference: float | None = None  # of the output against the first peer's
+    dropped: int = 0  # rounds left out because the GPU was throttled, the same for all implementations of a case
+    # How it was timed: "cache": "warm", "sm_clock_hz": "1.98e+09". Not hashed, for a mapping cannot be.
+    setting: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def median_s(self) -> float:

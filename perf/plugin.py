@@ -153,7 +153,8 @@ def _describe(case: Case, result: CaseResult) -> str:
         if name != OWN_IMPLEMENTATION
     ]
     rate = units.flop_rate(flop_count(case) / own.median_s)
-    return ", ".join([units.seconds(own.median_s), rate, *ratios])
+    dropped = [f"{own.dropped} rounds dropped (GPU throttled)"] if own.dropped else []
+    return ", ".join([units.seconds(own.median_s), rate, *ratios, *dropped])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

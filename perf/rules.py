@@ -10,6 +10,8 @@ from perf.model import Metric
 # The implementations that ours is held against: the backends of torch's scaled_dot_product_attention.
 PEERS = ("torch_flash", "torch_cudnn", "torch_efficient", "torch_math")
 
+DEFAULT_PAIRED_MARGIN = 0.01
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maximum:
@@ -72,8 +74,9 @@ class Rule:
 class Thresholds:
     """The policy of one repository: what counts as a change at all, and the rules."""
 
-    margin: float  # timed changes within this fraction are no change worth attention
+    margin: float  # timed changes between two runs within this fraction are no change worth attention
     rules: tuple[Rule, ...]
+    paired_margin: float = DEFAULT_PAIRED_MARGIN  # the same of a paired comparison, which sees smaller ones
 
 
 def matches_any(name: str, patterns: tuple[str, ...]) -> bool:

@@ -68,6 +68,13 @@ def exponential(estimate: Estimate) -> Estimate:
     return Estimate(value=math.exp(estimate.value), interval=interval)
 
 
+def as_change(estimate: Estimate) -> Estimate:
+    """A log ratio as a relative change: exp(x) - 1."""
+    bounds = estimate.interval
+    interval = Interval(low=math.expm1(bounds.low), high=math.expm1(bounds.high), confidence=bounds.confidence)
+    return Estimate(value=math.expm1(estimate.value), interval=interval)
+
+
 def difference(first: Estimate, second: Estimate) -> Estimate:
     """``first`` - ``second`` of two independent estimates, with the interval by variance recovery.
 

@@ -3,7 +3,8 @@
 Schema history of ``document["roofgate"]["schema"]``:
 
 * 1 (2026-11-23): first. Run-wide fields under ``roofgate``; of each benchmark, what pytest-benchmark has no place for
-  under ``extra_info.roofgate``; samples are pytest-benchmark's own ``stats.data``, in seconds per call.
+  under ``extra_info.roofgate``; samples are pytest-benchmark's own ``stats.data``, in seconds per call. Fields that
+  came later and may be missing: ``selection`` of a run; ``dropped`` and ``setting`` of a measurement.
 """
 
 from __future__ import annotations
@@ -213,6 +214,8 @@ def _measurement_json(measurement: Measurement) -> Json:
         "isa": measurement.isa,
         "library_fingerprint": measurement.library_fingerprint,
         "max_abs_difference": measurement.max_abs_difference,
+        "dropped": measurement.dropped,
+        "setting": dict(measurement.setting),
     }
 
 
@@ -231,6 +234,8 @@ def _measurement_from(benchmark: Json) -> Measurement:
         library_fingerprint=content["library_fingerprint"],
         isa=content["isa"],
         max_abs_difference=content["max_abs_difference"],
+        dropped=content.get("dropped", 0),
+        setting=dict(content.get("setting", {})),
     )
 
 

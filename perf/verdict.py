@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from perf.assess import assess
 from perf.evidence import Sources, gather
 from perf.findings import Assessment, GateResult, GateVerdict, RuleResult
 from perf.model import Commit, Machine, Verdict
+from perf.paired.model import PairedComparison, RevisionInfo
 
 SCHEMA = 1
 FILE_NAME = "verdict.json"
@@ -54,12 +56,18 @@ def run(options: argparse.Namespace) -> int:
         failed = GateResult(verdict=GateVerdict.ERROR, results=(), reason=str(error))
         write_verdict(path, failed, None, None)
         raise
-    write_verdict(path, assessment.gate, assessment.commit, assessment.machine)
+    write_verdict(path, assessment.gate, assessment.commit, assessment.machine, assessment.paired)
     print_verdict(assessment, Console())
     return assessment.gate.verdict.exit_code
 
 
-def write_verdict(path: Path, gate: GateResult, commit: Commit | None, machine: Machine | None) -> None:
+def write_verdict(
+    path: Path,
+    gate: GateResult,
+    commit: Commit | None,
+    machine: Machine | None,
+    paired: PairedComparison | None = None,
+) -> None:
     """Write the verdict for programs; ``schema`` counts incompatible changes of its shape."""
     content = {
         "schema": SCHEMA,
@@ -68,9 +76,24 @@ def write_verdict(path: Path, gate: GateResult, commit: Commit | None, machine: 
         "reason": gate.reason,
         "commit": commit and {"id": commit.id, "dirty": commit.dirty, "tree": commit.tree, "branch": commit.branch},
         "machine": machine and {"fingerprint": machine.fingerprint, "title": machine.title},
+        "comparison": paired and _comparison_json(paired),
         "rules": [_rule_json(result) for result in gate.results],
     }
     write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _comparison_json(paired: PairedComparison) -> dict[str, object]:
+    controls = paired.controls
+    return {
+        "id": paired.id,
+        "base": _revision_json(paired.base),
+        "candidate": _revision_json(paired.candidate),
+        "controls": {"count": controls.controls, "moved": list(controls.moved), "noise": controls.noise},
+    }
+
+
+def _revision_json(revision: RevisionInfo) -> dict[str, object]:
+    return {"name": revision.name, "id": revision.commit_id, "dirty": revision.dirty, "tree": revision.tree}
 
 
 def _rule_json(result: RuleResult) -> dict[str, str | float | None]:
@@ -101,8 +124,19 @@ def print_verdict(assessment: Assessment, console: Console) -> None:
         _print(console, f"not run: {', '.join(rules)}: {reason}", "dim")
     for layer in assessment.layers:
         _print(console, f"{layer.layer.value}: {layer.text}", "dim")
+    if paired := assessment.paired:
+        _print(
+            console, f"compared in pairs with {paired.base.name} ({paired.base.short}): {_counts(assessment)}", "dim"
+        )
+        _print(console, f"controls of the comparison: {paired.controls.reason}", "dim")
     _print(console, f"noise floor: {assessment.noise.reason}", "dim")
     _print(console, f"{verdict.key.replace('_', ' ')}: {assessment.gate.reason}", _STYLES[verdict])
+
+
+def _counts(assessment: Assessment) -> str:
+    """``1 regressed, 20 identical`` over the cases of the paired comparison."""
+    counts = Counter(change.verdict for change in assessment.paired_changes)
+    return ", ".join(f"{counts[verdict]} {verdict.value.replace('_', ' ')}" for verdict in Verdict if counts[verdict])
 
 
 def _not_run(results: Iterable[RuleResult]) -> dict[str, list[str]]:

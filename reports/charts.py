@@ -11,21 +11,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from markupsafe import escape
 
 from perf.model import DType, Verdict
-
-Spec = dict[str, Any]
+from reports.chart_parts import Spec, chart_layout, log_axis, plotly_text, time_axis, value_axis
 
 MAX_SAMPLES_SHOWN = 600
 MAX_HISTORY_LABELS = 8
 HISTOGRAM_BINS = 24
 MAX_OPCODES_SHOWN = 11
 OTHER_OPCODES = "other"
-FONT = "system-ui, sans-serif"
 PATTERNS = ("", "/", "x", "-", "|", "+", ".", "\\")
 SYMBOLS = {DType.BF16: "circle", DType.FP16: "diamond", DType.FP32: "square"}
 TONES = {
@@ -33,11 +29,6 @@ TONES = {
     Verdict.IMPROVED: "var(--improved)",
     Verdict.INCONCLUSIVE: "var(--inconclusive)",
 }
-
-
-def plotly_text(text: str) -> str:
-    """``text`` for a plotly label, which reads a subset of HTML: kernel names hold angle brackets."""
-    return str(escape(text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +70,9 @@ def roofline_chart(roofs: Sequence[Roof], groups: Sequence[DotGroup]) -> Spec:
     intensities = [dot.intensity for group in groups for dot in group.dots]
     ridges = [roof.peak_flop_per_s / roof.bytes_per_s for roof in roofs]
     low, high = min([*intensities, *ridges]) / 4, max([*intensities, *ridges]) * 6
-    layout = _layout(
-        xaxis=_log_axis("arithmetic intensity, FLOP per byte", ",~r") | {"range": np.log10([low, high]).tolist()},
-        yaxis=_log_axis("FLOP/s", "~s"),
+    layout = chart_layout(
+        xaxis=log_axis("arithmetic intensity, FLOP per byte", ",~r") | {"range": np.log10([low, high]).tolist()},
+        yaxis=log_axis("FLOP/s", "~s"),
         legend={"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0},
         hovermode="closest",
     )
@@ -158,9 +149,9 @@ def samples_chart(series: Sequence[SampleSeries]) -> Spec:
     rows = len(series)
     gap = 0.06 if rows > 1 else 0.0
     height = (1.0 - gap * (rows - 1)) / rows
-    layout = _layout(
-        xaxis=_axis("round") | {"domain": [0.0, 0.74], "anchor": f"y{rows if rows > 1 else ''}"},
-        xaxis2=_axis("samples") | {"domain": [0.77, 1.0], "anchor": f"y{rows if rows > 1 else ''}"},
+    layout = chart_layout(
+        xaxis=value_axis("round") | {"domain": [0.0, 0.74], "anchor": f"y{rows if rows > 1 else ''}"},
+        xaxis2=value_axis("samples") | {"domain": [0.77, 1.0], "anchor": f"y{rows if rows > 1 else ''}"},
         height=90 + 150 * rows,
         showlegend=False,
         bargap=0.05,
@@ -169,7 +160,7 @@ def samples_chart(series: Sequence[SampleSeries]) -> Spec:
     for index, one in enumerate(series):
         suffix = str(index + 1) if index else ""
         top = 1.0 - index * (height + gap)
-        layout[f"yaxis{suffix}"] = _time_axis(one.title) | {"domain": [max(top - height, 0.0), top]}
+        layout[f"yaxis{suffix}"] = time_axis(one.title) | {"domain": [max(top - height, 0.0), top]}
         data += [_sample_trace(one, suffix), _median_trace(one, suffix), _distribution_trace(one, suffix)]
     return {"data": data, "layout": layout}
 
@@ -255,7 +246,10 @@ def history_chart(dots: Sequence[HistoryDot]) -> Spec:
     last = len(dots) - 1
     step = max(1, -(-len(dots) // MAX_HISTORY_LABELS))
     labelled = [index for index in range(len(dots)) if (last - index) % step == 0]
-    axis = _axis("commit") | {"tickvals": labelled, "ticktext": [plotly_text(dots[i].commit[:7]) for i in labelled]}
+    axis = value_axis("commit") | {
+        "tickvals": labelled,
+        "ticktext": [plotly_text(dots[i].commit[:7]) for i in labelled],
+    }
     trace = {
         "type": "scatter",
         "mode": "lines+markers",
@@ -270,8 +264,8 @@ def history_chart(dots: Sequence[HistoryDot]) -> Spec:
             "symbol": ["star" if index == last else "circle" for index in range(len(dots))],
         },
     }
-    layout = _layout(
-        xaxis=axis, yaxis=_time_axis("median time") | {"range": _calm_range([dot.median_s for dot in dots])}, height=300
+    layout = chart_layout(
+        xaxis=axis, yaxis=time_axis("median time") | {"range": _calm_range([dot.median_s for dot in dots])}, height=300
     )
     return {"data": [trace], "layout": layout}
 
@@ -287,9 +281,9 @@ def _calm_range(values: Sequence[float]) -> list[float]:
 def instruction_mix_chart(mixes: Mapping[str, Mapping[str, int]]) -> Spec:
     """Share of the most frequent opcodes in the machine code, one bar per architecture."""
     mixes = {architecture: opcodes for architecture, opcodes in mixes.items() if opcodes}
-    layout = _layout(
+    layout = chart_layout(
         barmode="stack",
-        xaxis=_axis("share of the instructions in the machine code") | {"tickformat": ".0%"},
+        xaxis=value_axis("share of the instructions in the machine code") | {"tickformat": ".0%"},
         yaxis={"autorange": "reversed", "automargin": True, "fixedrange": True},
         legend={"orientation": "h", "y": -0.3, "yanchor": "top", "x": 0, "traceorder": "normal"},
         height=190 + 42 * len(mixes),
@@ -336,42 +330,4 @@ def _opcode_trace(index: int, opcode: str, mixes: Mapping[str, Mapping[str, int]
                 "solidity": 0.25,
             },
         },
-    }
-
-
-def _axis(title: str) -> Spec:
-    return {
-        "title": {"text": plotly_text(title), "standoff": 8},
-        "gridcolor": "var(--line)",
-        "linecolor": "var(--line)",
-        "zeroline": False,
-        "automargin": True,
-    }
-
-
-def _time_axis(title: str) -> Spec:
-    return _axis(title) | {"tickformat": ".3~s", "ticksuffix": "s", "nticks": 5}
-
-
-def _log_axis(title: str, number_format: str) -> Spec:
-    # Without a format plotly.js writes 1e15 with a raised exponent, whose inline style the policy forbids.
-    return _axis(title) | {"type": "log", "tickformat": number_format, "dtick": "D2"}
-
-
-def _layout(**parts: Any) -> Spec:  # noqa: ANN401 - plotly's own vocabulary
-    return {
-        "autosize": True,
-        "height": 440,
-        "margin": {"l": 12, "r": 16, "t": 34, "b": 12},  # the buttons stand above the chart
-        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "var(--soft)", "activecolor": "var(--ink)"},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": "var(--soft)", "size": 12, "family": FONT},
-        "hoverlabel": {
-            "bgcolor": "var(--panel)",
-            "bordercolor": "var(--line)",
-            "font": {"color": "var(--ink)", "family": FONT},
-            "align": "left",
-        },
-        **parts,
     }

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from perf import units
 from perf.findings import Assessment, CaseAssessment, RuleResult
 from perf.model import Verdict
-from reports.view.changes import change_text, kernel_changes, notable_cases
+from perf.paired.model import Finding, PairedCase
+from reports.view.changes import NOTABLE, by_urgency, change_text, kernel_changes
+from reports.view.compared import compared_text, ranked
 from reports.view.failures import all_problems, first_line
-from reports.view.quantities import plural
+from reports.view.quantities import plural, span
 from reports.view.rule_table import rule_figure
 from reports.view.verdict import build_layers, headline, how_sure
 from reports.view.wording import GATE_MARKS, MARKS, METRIC_TITLES, before_and_after, exact_mark
@@ -25,6 +27,7 @@ def summarise(assessment: Assessment) -> str:
         *_verdict(assessment),
         *_failures(assessment),
         *_failed_rules(assessment),
+        *_compared(assessment),
         *_changed_cases(assessment),
         *_changed_kernels(assessment),
         *_layers(assessment),
@@ -75,8 +78,29 @@ def _rule_row(result: RuleResult) -> tuple[str, ...]:
     return result.rule, result.subject, result.target, value, limit, result.layer.value, result.reason
 
 
+def _compared(assessment: Assessment) -> Iterable[str]:
+    paired = assessment.paired
+    if paired:
+        base = f"{escape_markdown(paired.base.name)} (`{paired.base.short}` {escape_markdown(paired.base.subject)})"
+        yield f"### Compared with {base}"
+        yield f"{escape_markdown(compared_text(paired))}. {escape_markdown(paired.controls.reason)}."
+        rows = [_compared_row(case, finding) for case, finding in ranked(paired) if finding.verdict in NOTABLE]
+        if rows:
+            yield _table(("case", "verdict", "change of time", "minimum detectable effect", "restarts"), rows)
+
+
+def _compared_row(case: PairedCase, finding: Finding) -> tuple[str, ...]:
+    mark = MARKS[finding.verdict]
+    change = "unknown" if finding.change is None else units.change(finding.change)
+    bounds = f" {span(finding.interval, units.change)}" if finding.interval else ""
+    effect = "unknown" if finding.mde is None else units.percent(finding.mde)
+    return case.case.name, f"{mark.glyph} {mark.word}", change + bounds, effect, str(len(case.restarts))
+
+
 def _changed_cases(assessment: Assessment) -> Iterable[str]:
-    cases = notable_cases(assessment)
+    """Those that the paired comparison does not list already."""
+    found = [case for case in assessment.cases if case.comparison.verdict in NOTABLE and not case.between_runs]
+    cases = sorted(found, key=lambda case: by_urgency(case.comparison))
     if cases:
         yield "### Cases that changed"
         header = ("case", "verdict", "change of time", "time", "of roofline")

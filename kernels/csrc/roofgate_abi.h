@@ -1,7 +1,7 @@
 // The C interface of every roofgate library, on the host and on the GPU alike.
 //
 // A library is opened with dlopen and driven through plain structs, so it needs no torch headers
-// and two commits' libraries can sit in one process and be timed alternately. kernels/library.py
+// and two commits' libraries can sit in one process and be timed alternately. kernels/interface.py
 // mirrors this file field by field: change both together and raise ROOFGATE_ABI_VERSION.
 #pragma once
 

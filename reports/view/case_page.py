@@ -9,19 +9,20 @@ import numpy as np
 
 from perf import units
 from perf.findings import Assessment, CaseAssessment, Comparison, PeerRatio
-from perf.model import Interval, Measurement, Verdict
+from perf.model import Case, Interval, Measurement, Verdict
 from perf.work import flop_count, intensity, minimum_bytes
+from reports.chart_parts import plotly_text
 from reports.charts import (
     HistoryDot,
     SampleSeries,
     history_chart,
-    plotly_text,
     samples_chart,
     shown_samples,
 )
 from reports.view import quantities
 from reports.view.case_table import ratio_cell
 from reports.view.changes import change_text
+from reports.view.compared import comparison_links
 from reports.view.frame import build_frame, case_path, target_path
 from reports.view.measured_roofline import measured_figure
 from reports.view.page import Figure, Page
@@ -58,6 +59,7 @@ class CasePage:
     mark: Mark
     verdict_text: str
     verdict_reason: str
+    comparison_href: str  # the case's page in the paired comparison; empty if it was not timed there
     facts: tuple[Fact, ...]
     peers: Table
     samples: Figure
@@ -77,11 +79,12 @@ def build_case_page(assessment: Assessment, case: CaseAssessment) -> Page:
     comparison = case.comparison
     content = CasePage(
         name=case.case.name,
-        description=describe(case),
+        description=describe(case.case, case.target),
         mark=MARKS[comparison.verdict],
         verdict_text=_verdict_text(comparison),
         verdict_reason=comparison.reason,
-        facts=tuple(_facts(case)),
+        comparison_href=comparison_links(assessment).get((case.case.name, case.target), ""),
+        facts=tuple(_facts(assessment, case)),
         peers=_peer_table(case),
         samples=samples,
         roofline=roofline,
@@ -96,16 +99,15 @@ def build_case_page(assessment: Assessment, case: CaseAssessment) -> Page:
     return Page(template="case.html", frame=frame, content=content, figures=figures)
 
 
-def describe(case: CaseAssessment) -> str:
+def describe(one: Case, target: str) -> str:
     """The problem in words: shapes, element type and mask."""
-    one = case.case
     heads = (
         f"{one.heads_q} heads" if one.heads_q == one.heads_kv else f"{one.heads_q} query and {one.heads_kv} KV heads"
     )
     lengths = f"{one.seqlen_q}" if one.seqlen_q == one.seqlen_k else f"{one.seqlen_q} queries by {one.seqlen_k} keys"
     mask = "causal" if one.causal else "full"
     return (
-        f"Attention forward in {one.dtype.key} on {case.target}: batch {one.batch}, {heads}, "
+        f"Attention forward in {one.dtype.key} on {target}: batch {one.batch}, {heads}, "
         f"sequence length {lengths}, head dimension {one.head_dim}, {mask} mask."
     )
 
@@ -117,7 +119,7 @@ def _verdict_text(comparison: Comparison) -> str:
     return change_sentence(comparison)
 
 
-def _facts(case: CaseAssessment) -> list[Fact]:
+def _facts(assessment: Assessment, case: CaseAssessment) -> list[Fact]:
     interval, comparison = case.interval_s, case.comparison
     facts = [
         Fact(
@@ -152,7 +154,8 @@ def _facts(case: CaseAssessment) -> list[Fact]:
     tone = MARKS[comparison.verdict].tone
     value = MISSING if comparison.change is None else units.change(comparison.change)
     detail = change_text(replace(comparison, change=None)) or comparison.reason
-    facts.append(Fact(name="change from the baseline", value=value, detail=detail, tone=tone))
+    before = assessment.paired.base.name if assessment.paired and case.between_runs else "the baseline"
+    facts.append(Fact(name=f"change from {before}", value=value, detail=detail, tone=tone))
     return facts
 
 
@@ -299,6 +302,7 @@ def _floor_table(assessment: Assessment, case: CaseAssessment) -> Table:
 
 def _details(case: CaseAssessment) -> tuple[Detail, ...]:
     own, one = case.own, case.case
+    between_runs = (Detail("between two runs", _between_runs_text(case.between_runs)),) if case.between_runs else ()
     return (
         Detail("work", f"{units.flop_total(flop_count(one))} and at least {units.byte_total(minimum_bytes(one))}"),
         Detail("arithmetic intensity", units.intensity(intensity(one))),
@@ -306,6 +310,15 @@ def _details(case: CaseAssessment) -> tuple[Detail, ...]:
         Detail("instruction set", own.isa or "not recorded"),
         Detail("machine code", own.library_fingerprint or "not recorded"),
         Detail("difference from the first peer", _difference_text(own)),
+        *between_runs,
+    )
+
+
+def _between_runs_text(comparison: Comparison) -> str:
+    """What the paired comparison took the place of."""
+    text = change_text(comparison)
+    return (
+        f"{MARKS[comparison.verdict].word}{f', {text}' if text else ''} ({comparison.reason}); not used for the verdict"
     )
 
 

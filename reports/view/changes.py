@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from perf import units
-from perf.findings import Assessment, CaseAssessment, Comparison, KernelAssessment
+from perf.findings import Assessment, Comparison, KernelAssessment
 from perf.model import Verdict
+from reports.view.compared import comparison_links, time_changes
 from reports.view.frame import case_path, kernel_path
 from reports.view.quantities import bare_value, plural, span
 from reports.view.strips import ChangeAxis, IntervalStrip, change_axis
@@ -29,20 +31,19 @@ class Changes:
 
 def build_changes(assessment: Assessment) -> Changes:
     """The notable changes, worst first, and a sentence on the rest."""
-    notable = notable_cases(assessment)[:MAX_ROWS]
+    notable = notable_changes(assessment)[:MAX_ROWS]
     exact = kernel_changes(assessment.kernels)
     return Changes(
         timed=_timed_table(notable, assessment) if notable else None,
         timed_rest=_timed_rest(assessment, len(notable)),
-        exact=_exact_table(exact[:MAX_ROWS]) if exact else None,
+        exact=_exact_table(exact[:MAX_ROWS], assessment) if exact else None,
         exact_rest=_exact_rest(assessment, len(exact)),
     )
 
 
-def notable_cases(assessment: Assessment) -> list[CaseAssessment]:
-    """Cases that changed or could not be judged, worst first."""
-    notable = (case for case in assessment.cases if case.comparison.verdict in NOTABLE)
-    return sorted(notable, key=_by_urgency)
+def notable_changes(assessment: Assessment) -> list[Comparison]:
+    """Changes of time, and those that could not be judged, worst first."""
+    return sorted((change for change in time_changes(assessment) if change.verdict in NOTABLE), key=by_urgency)
 
 
 def kernel_changes(kernels: tuple[KernelAssessment, ...]) -> list[tuple[KernelAssessment, Comparison]]:
@@ -56,15 +57,21 @@ def is_compared(kernel: KernelAssessment) -> bool:
     return any(comparison.verdict is not Verdict.NOT_RUN for comparison in kernel.comparisons)
 
 
+def differs(comparison: Comparison) -> bool:
+    """Whether an exact figure is another on either side, or is there on one side alone."""
+    return comparison.baseline != comparison.candidate
+
+
 def has_moved(comparison: Comparison) -> bool:
     """Whether an exact figure differs from its pin; a figure without a pin did not move."""
-    return comparison.verdict is not Verdict.NOT_RUN and comparison.baseline != comparison.candidate
+    return comparison.verdict is not Verdict.NOT_RUN and differs(comparison)
 
 
 def axis_of(assessment: Assessment) -> ChangeAxis:
     """The axis on which the changes of all cases are drawn."""
-    intervals = [case.comparison.interval for case in assessment.cases if case.comparison.interval is not None]
-    return change_axis(intervals, assessment.noise.value or 0.0)
+    intervals = [change.interval for change in time_changes(assessment) if change.interval is not None]
+    noise = assessment.paired.controls.noise if assessment.paired else assessment.noise.value
+    return change_axis(intervals, noise or 0.0)
 
 
 def strip_of(comparison: Comparison, axis: ChangeAxis) -> IntervalStrip | None:
@@ -101,16 +108,23 @@ def change_cell(comparison: Comparison) -> Cell:
     )
 
 
-def _by_urgency(case: CaseAssessment) -> tuple[int, float, str]:
-    comparison = case.comparison
-    return VERDICT_ORDER.index(comparison.verdict), -abs(comparison.change or 0.0), case.case.name
+def by_urgency(change: Comparison) -> tuple[int, float, str]:
+    """Sorts changes: the worst verdict first, then the largest."""
+    return VERDICT_ORDER.index(change.verdict), -abs(change.change or 0.0), change.subject
 
 
-def _timed_table(cases: list[CaseAssessment], assessment: Assessment) -> Table:
-    axis = axis_of(assessment)
+def change_links(assessment: Assessment) -> dict[tuple[str, str], str]:
+    """Where the change of each case is explained: its page of the paired comparison, or else its own."""
+    cases = {(case.case.name, case.target): case_path(case.case.name, case.target) for case in assessment.cases}
+    return cases | comparison_links(assessment)
+
+
+def _timed_table(changes: list[Comparison], assessment: Assessment) -> Table:
+    axis, links = axis_of(assessment), change_links(assessment)
+    against = f"{assessment.paired.base.name}, compared in pairs" if assessment.paired else "the baseline"
     ticks = [(value, units.change(value)) for value in (-axis.limit, axis.limit)]
     return Table(
-        caption="Change of time per case against the baseline, with its interval. Right of zero is slower; the shaded "
+        caption=f"Change of time per case against {against}, with its interval. Right of zero is slower; the shaded "
         "band is the noise floor.",
         columns=(
             Column("case"),
@@ -118,27 +132,26 @@ def _timed_table(cases: list[CaseAssessment], assessment: Assessment) -> Table:
             Column("change", numeric=True),
             Column("interval", strip=axis.header([*ticks, (0.0, "0")])),
         ),
-        rows=tuple(_timed_row(case, axis) for case in cases),
+        rows=tuple(_timed_row(change, axis, links) for change in changes),
         sortable=False,
     )
 
 
-def _timed_row(case: CaseAssessment, axis: ChangeAxis) -> Row:
-    comparison = case.comparison
-    name = Cell(case.case.name, href=case_path(case.case.name, case.target), code=True, hint=comparison.reason)
-    strip = Cell("", strip=strip_of(comparison, axis))
-    return Row(cells=(name, marked(MARKS[comparison.verdict]), change_cell(comparison), strip))
+def _timed_row(change: Comparison, axis: ChangeAxis, links: dict[tuple[str, str], str]) -> Row:
+    href = links.get((change.subject, change.target), "")
+    name = Cell(change.subject, href=href, code=True, hint=change.reason)
+    strip = Cell("", strip=strip_of(change, axis))
+    return Row(cells=(name, marked(MARKS[change.verdict]), change_cell(change), strip))
 
 
 def _timed_rest(assessment: Assessment, shown: int) -> str:
-    if not assessment.cases:
+    changes = time_changes(assessment)
+    if not changes:
         return "No case was timed for this commit."
-    counts = {
-        verdict: sum(case.comparison.verdict is verdict for case in assessment.cases) for verdict in VERDICT_ORDER
-    }
-    if counts[Verdict.NOT_RUN] == len(assessment.cases):
-        reason = assessment.cases[0].comparison.reason
-        return f"{plural(len(assessment.cases), 'case')} timed, none compared: {reason}."
+    counts = {verdict: sum(change.verdict is verdict for change in changes) for verdict in VERDICT_ORDER}
+    if counts[Verdict.NOT_RUN] == len(changes):
+        timed = f"{plural(len(assessment.cases), 'case')} timed, " if assessment.cases else ""
+        return f"{timed}none compared: {changes[0].reason}."
     notable = sum(counts[verdict] for verdict in NOTABLE)
     parts = [f"{units.count(notable - shown)} more changed or inconclusive"] if notable > shown else []
     parts += [
@@ -149,9 +162,16 @@ def _timed_rest(assessment: Assessment, shown: int) -> str:
     return ", ".join(parts) + (" cases." if shown == 0 else " besides these." if parts else "")
 
 
-def _exact_table(changes: list[tuple[KernelAssessment, Comparison]]) -> Table:
+def _exact_table(changes: list[tuple[KernelAssessment, Comparison]], assessment: Assessment) -> Table:
+    kernels = {kernel.kernel for kernel in assessment.kernels}
+    caption = "Exact figures of CUDA kernels that differ from the baseline. They carry no noise."
+    return build_exact_table([comparison for _, comparison in changes], kernels, caption)
+
+
+def build_exact_table(changes: Sequence[Comparison], kernels: Collection[str], caption: str) -> Table:
+    """One row per exact figure, before and after; ``kernels`` are those that have a page."""
     return Table(
-        caption="Exact figures of CUDA kernels that differ from the baseline. They carry no noise.",
+        caption=caption,
         columns=(
             Column("kernel"),
             Column("architecture"),
@@ -161,12 +181,13 @@ def _exact_table(changes: list[tuple[KernelAssessment, Comparison]]) -> Table:
             Column("now", numeric=True),
             Column("verdict"),
         ),
-        rows=tuple(_exact_row(kernel, comparison) for kernel, comparison in changes),
+        rows=tuple(_exact_row(comparison, kernels) for comparison in changes),
         sortable=False,
     )
 
 
-def _exact_row(kernel: KernelAssessment, comparison: Comparison) -> Row:
+def _exact_row(comparison: Comparison, kernels: Collection[str]) -> Row:
+    href = kernel_path(comparison.subject) if comparison.subject in kernels else ""
     mark = exact_mark(comparison)
     values = [
         missing("absent")
@@ -176,7 +197,7 @@ def _exact_row(kernel: KernelAssessment, comparison: Comparison) -> Row:
     ]
     return Row(
         cells=(
-            Cell(kernel.kernel, href=kernel_path(kernel.kernel), code=True),
+            Cell(comparison.subject, href=href, code=True),
             Cell(comparison.target),
             Cell(comparison.metric.layer.value),
             Cell(METRIC_TITLES[comparison.metric]),

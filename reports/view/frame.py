@@ -36,6 +36,7 @@ class Frame:
 
 OVERVIEW_PATH = "index.html"
 ROOFLINES_PATH = "rooflines.html"
+COMPARISON_PATH = "comparison.html"
 
 
 def slug(text: str) -> str:
@@ -51,6 +52,11 @@ def case_path(case_name: str, target: str) -> str:
     return f"cases/{slug(f'{case_name}-{target}')}.html"
 
 
+def comparison_case_path(case_name: str, target: str) -> str:
+    """The page of a case in the paired comparison."""
+    return f"comparisons/{slug(f'{case_name}-{target}')}.html"
+
+
 def kernel_path(kernel: str) -> str:
     """The page of a CUDA kernel."""
     return f"kernels/{slug(kernel)}.html"
@@ -64,7 +70,10 @@ def target_path(target: str) -> str:
 def build_frame(assessment: Assessment, path: str, title: str) -> Frame:
     """The frame of the page at ``path``."""
     verdict = GATE_MARKS[assessment.gate.verdict]
-    entries = [("Overview", OVERVIEW_PATH), ("Cases", "index.html#cases"), ("Rooflines", ROOFLINES_PATH)]
+    entries = [("Overview", OVERVIEW_PATH)]
+    if assessment.paired:
+        entries.append(("Comparison", COMPARISON_PATH))
+    entries += [("Cases", "index.html#cases"), ("Rooflines", ROOFLINES_PATH)]
     if assessment.kernels:
         entries.append(("Kernels", "index.html#kernels"))
     return Frame(
@@ -82,11 +91,17 @@ def _produced(assessment: Assessment) -> tuple[str, ...]:
     how = "Rendered from stored results by: python -m reports render (nox -s report)."
     run = assessment.run
     if run is None:
-        return (how, "No benchmark run for this commit.")
+        return (how, "No benchmark run for this commit.", *_compared(assessment))
     overhead = f" ({units.percent(1 - run.measured_s / run.wall_s)} overhead)" if run.wall_s > 0 else ""
     return (
         how,
         f"Run {run.id}, suite {run.suite}, started {moment(run.started)}" + ("." if run.complete else ", cut short."),
         f"{quantities.elapsed(run.measured_s)} inside measured kernels of {quantities.elapsed(run.wall_s)}{overhead}.",
         f"Machine fingerprint {run.machine.fingerprint}, source tree {run.commit.tree}.",
+        *_compared(assessment),
     )
+
+
+def _compared(assessment: Assessment) -> tuple[str, ...]:
+    paired = assessment.paired
+    return (f"Comparison {paired.id}, suite {paired.suite}, started {moment(paired.started)}.",) if paired else ()

@@ -9,7 +9,8 @@ from perf.findings import Assessment, CaseAssessment
 from perf.model import OWN_IMPLEMENTATION, Ceiling, CeilingKind, Device, DType, Measurement, Verdict
 from perf.roofline import find_ceiling
 from perf.work import flop_count, intensity
-from reports.charts import SYMBOLS, TONES, Dot, DotGroup, Roof, plotly_text, roofline_chart
+from reports.chart_parts import plotly_text
+from reports.charts import SYMBOLS, TONES, Dot, DotGroup, Roof, roofline_chart
 from reports.view.case_table import roofline_cell
 from reports.view.frame import case_path
 from reports.view.page import Figure

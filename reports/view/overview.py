@@ -10,8 +10,9 @@ from perf.model import Verdict
 from reports.view import quantities
 from reports.view.case_table import build_case_table
 from reports.view.changes import Changes, build_changes
+from reports.view.compared import compared_text
 from reports.view.failures import Failure, build_failures, build_problem_table
-from reports.view.frame import OVERVIEW_PATH, build_frame
+from reports.view.frame import COMPARISON_PATH, OVERVIEW_PATH, Link, build_frame
 from reports.view.kernel_page import build_kernel_table
 from reports.view.measured_roofline import build_ceiling_table, measured_figures
 from reports.view.page import Figure, Page
@@ -45,6 +46,8 @@ class Identity:
     machine: str
     undeclared: str  # a GPU that no declared target names
     measured: str
+    compared: Link | None  # to the paired comparison
+    compared_text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,18 +114,38 @@ def build_overview(assessment: Assessment) -> Page:
 
 
 def _identity(assessment: Assessment) -> Identity:
-    commit, baseline, run = assessment.commit, assessment.baseline, assessment.run
+    commit, paired = assessment.commit, assessment.paired
+    against, subject = _against(assessment)
     return Identity(
         subject=commit.subject,
         commit=commit.short,
         branch=commit.branch,
         dirty="with uncommitted edits" if commit.dirty else "",
-        baseline=baseline.commit.short if baseline else "",
-        baseline_subject=baseline.commit.subject if baseline else f"none ({assessment.noise.reason})",
+        baseline=against,
+        baseline_subject=subject,
         machine=assessment.machine.title if assessment.machine else "machine unknown: nothing was measured",
         undeclared=_undeclared(assessment),
-        measured=f"{moment(run.started)}, suite {run.suite}" if run else "not measured",
+        measured=_measured(assessment),
+        compared=Link(text=f"with {paired.base.name}", href=COMPARISON_PATH) if paired else None,
+        compared_text=compared_text(paired) if paired else "",
     )
+
+
+def _against(assessment: Assessment) -> tuple[str, str]:
+    """Commit and subject of what the cases are held against: the base of the comparison, if it has them all."""
+    baseline, paired = assessment.baseline, assessment.paired
+    others = sum(case.between_runs is None for case in assessment.cases)
+    if paired and not others:
+        return paired.base.short, paired.base.subject
+    rest = f"; between two runs, for {plural(others, 'case')} not compared in pairs" if paired else ""
+    if baseline is None:
+        return "", f"none ({assessment.noise.reason}){rest}"
+    return baseline.commit.short, baseline.commit.subject + rest
+
+
+def _measured(assessment: Assessment) -> str:
+    found = assessment.run or assessment.paired
+    return f"{moment(found.started)}, suite {found.suite}" if found else "not measured"
 
 
 def _undeclared(assessment: Assessment) -> str:

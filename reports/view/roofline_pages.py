@@ -9,7 +9,8 @@ from perf import units
 from perf.findings import Assessment, CaseAssessment, Floor
 from perf.model import Device, DType, Target
 from perf.work import flop_count, intensity
-from reports.charts import SYMBOLS, Dot, DotGroup, Roof, plotly_text, roofline_chart
+from reports.chart_parts import plotly_text
+from reports.charts import SYMBOLS, Dot, DotGroup, Roof, roofline_chart
 from reports.view import quantities
 from reports.view.frame import ROOFLINES_PATH, build_frame, case_path, target_path
 from reports.view.measured_roofline import build_ceiling_table, measured_figures

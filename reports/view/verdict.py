@@ -8,8 +8,10 @@ from statistics import median
 from perf import units
 from perf.findings import Assessment, Comparison, GateVerdict, RuleResult
 from perf.model import Verdict
+from perf.paired.model import ControlFinding, PairedComparison
 from reports.view import quantities
 from reports.view.changes import kernel_changes
+from reports.view.compared import comparison_links, time_changes
 from reports.view.failures import first_line
 from reports.view.frame import case_path, kernel_path
 from reports.view.quantities import plural
@@ -70,7 +72,7 @@ def why(assessment: Assessment) -> str:
 
 
 def _cases_headline(assessment: Assessment) -> str:
-    total = len(assessment.cases)
+    total = len(time_changes(assessment))
     if not total:
         return ""
     slower, faster = (count_cases(assessment, verdict) for verdict in (Verdict.REGRESSED, Verdict.IMPROVED))
@@ -80,7 +82,8 @@ def _cases_headline(assessment: Assessment) -> str:
     if count_cases(assessment, Verdict.NOT_RUN) == total:
         return f"{plural(total, 'case')} timed, none compared with a baseline"
     if count_cases(assessment, Verdict.IDENTICAL) == total:
-        return f"all {plural(total, 'case')} run the machine code of the baseline"
+        before = assessment.paired.base.name if assessment.paired else "the baseline"
+        return f"all {plural(total, 'case')} run the machine code of {before}"
     return f"{faster} of {plural(total, 'case')} faster, none slower" if faster else f"no case of {total} is slower"
 
 
@@ -97,11 +100,13 @@ def _kernels_headline(assessment: Assessment) -> str:
 
 def count_cases(assessment: Assessment, verdict: Verdict) -> int:
     """Cases whose comparison ended in ``verdict``."""
-    return sum(case.comparison.verdict is verdict for case in assessment.cases)
+    return sum(change.verdict is verdict for change in time_changes(assessment))
 
 
 def how_sure(assessment: Assessment) -> str:
-    """The noise floor, what it rests on, and how wide the intervals are."""
+    """Noise, what it rests on, and how wide the intervals are: of the paired comparison, where there is one."""
+    if assessment.paired is not None:
+        return _how_sure_paired(assessment.paired)
     noise = assessment.noise
     if noise.value is None:
         return f"Noise floor unknown: {noise.reason}."
@@ -113,6 +118,17 @@ def how_sure(assessment: Assessment) -> str:
     half = median((interval.high - interval.low) / 2 for interval in intervals)
     level = quantities.confidence(intervals[0])
     return f"{text} Typical {level} interval of a change: ±{units.percent(half)}."
+
+
+def _how_sure_paired(paired: PairedComparison) -> str:
+    findings = [case.finding for case in paired.cases]
+    intervals = [finding.interval for finding in findings if finding.interval is not None]
+    effects = [finding.mde for finding in findings if finding.mde is not None]
+    text = f"Measured in pairs; {paired.controls.reason.rstrip('.')}."
+    if intervals:
+        half = median((interval.high - interval.low) / 2 for interval in intervals)
+        text += f" Typical {quantities.confidence(intervals[0])} interval of a change: ±{units.percent(half)}."
+    return text + (f" Minimum detectable effect: {units.percent(median(effects))}." if effects else "")
 
 
 def build_reasons(assessment: Assessment) -> tuple[Reason, ...]:
@@ -131,21 +147,24 @@ def build_reasons(assessment: Assessment) -> tuple[Reason, ...]:
 
 def regressions(assessment: Assessment) -> list[Comparison]:
     """Every comparison that ended as a regression: cases by size, then kernels."""
-    timed = [case.comparison for case in assessment.cases if case.comparison.verdict is Verdict.REGRESSED]
+    timed = [change for change in time_changes(assessment) if change.verdict is Verdict.REGRESSED]
     timed.sort(key=lambda comparison: -(comparison.change or 0.0))
     exact = [comparison for _, comparison in kernel_changes(assessment.kernels)]
     return [*timed, *(comparison for comparison in exact if comparison.verdict is Verdict.REGRESSED)]
 
 
 def subject_links(assessment: Assessment) -> Links:
-    """Pages of cases by name and target, and of kernels by name and architecture."""
+    """Pages of cases by name and target, and of kernels by name and architecture.
+
+    A case that was only compared has no page but that of the comparison.
+    """
     cases = {(case.case.name, case.target): case_path(case.case.name, case.target) for case in assessment.cases}
     kernels = {
         (kernel.kernel, capture.architecture): kernel_path(kernel.kernel)
         for kernel in assessment.kernels
         for capture in kernel.captures
     }
-    return cases | kernels
+    return comparison_links(assessment) | cases | kernels
 
 
 def _rule_reason(result: RuleResult, links: Links) -> Reason:
@@ -208,12 +227,13 @@ def _change_fact(assessment: Assessment) -> Fact:
     slower, faster, unknown = (
         count_cases(assessment, verdict) for verdict in (Verdict.REGRESSED, Verdict.IMPROVED, Verdict.INCONCLUSIVE)
     )
-    if not assessment.cases:
+    total = len(time_changes(assessment))
+    if not total:
         return Fact(name="cases", value="none timed", detail="run: nox -s bench")
-    if count_cases(assessment, Verdict.NOT_RUN) == len(assessment.cases):
+    if count_cases(assessment, Verdict.NOT_RUN) == total:
         return Fact(name="cases", value=f"{len(assessment.cases)} timed", detail="none compared")
     return Fact(
-        name=f"of {plural(len(assessment.cases), 'case')}",
+        name=f"of {plural(total, 'case')}",
         value=f"{slower} slower, {faster} faster",
         detail=f"{unknown} inconclusive",
         tone="regressed" if slower else "",
@@ -221,6 +241,8 @@ def _change_fact(assessment: Assessment) -> Fact:
 
 
 def _noise_fact(assessment: Assessment) -> Fact:
+    if assessment.paired is not None:
+        return control_fact(assessment.paired.controls)
     noise = assessment.noise
     value = "unknown" if noise.value is None else units.percent(noise.value)
     detail = plural(noise.controls, "A/A control") if noise.controls else noise.reason
@@ -228,6 +250,17 @@ def _noise_fact(assessment: Assessment) -> Fact:
     if blind:
         detail += "; too noisy to see most changes"
     return Fact(name="noise floor", value=value, detail=detail, tone="inconclusive" if blind else "")
+
+
+def control_fact(controls: ControlFinding) -> Fact:
+    """What identical code seemed to do in the paired comparison."""
+    if controls.noise is None:
+        return Fact(name="A/A controls", value="none", detail=controls.reason)
+    name = plural(controls.controls, "A/A control")
+    if controls.is_disturbed:
+        return Fact(name=name, value=f"{len(controls.moved)} moved", detail=controls.reason, tone="inconclusive")
+    value = f"within {units.percent(controls.noise)}"
+    return Fact(name=name, value=value, detail="identical code, measured all the same")
 
 
 def _roofline_fact(assessment: Assessment) -> Fact | None:

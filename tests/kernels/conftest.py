@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kernels.build_record import BuildRecord, read_record
-from kernels.library import Library, host_library
+from kernels.interface import Library
+from kernels.library import host_library
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import ops
-from kernels.library import InstructionSet, KernelError, Library, host_library
+from kernels.interface import InstructionSet, KernelError, Library
+from kernels.library import host_library
 from tests.kernels.accuracy import POISON, assert_as_accurate_as_torch, random_inputs
 
 INSTRUCTION_SETS = [isa for isa in InstructionSet if InstructionSet.AUTO < isa <= host_library().best_isa()]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kernels import ops
-from kernels.library import KernelError
+from kernels.interface import KernelError
 from tests.kernels.accuracy import POISON, assert_as_accurate_as_torch, random_inputs
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here: CUDA kernels cannot run")

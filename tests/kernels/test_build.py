@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from dataclasses import replace
@@ -72,6 +73,65 @@ def test_an_edit_changes_the_fingerprint(small_tree: Path) -> None:
     (small_tree / "answer.cpp").write_text(SOURCE.replace("42", "43"))
 
     assert first.fingerprint != build_host().library("cpu").fingerprint
+
+
+def test_the_record_tells_each_sources_code(small_tree: Path) -> None:
+    """Of two sources, an edit changes the fingerprint of its own; a comment changes none."""
+    (small_tree / "question.cpp").write_text(SOURCE.replace("answer", "question"))
+    before = {item.source: item.fingerprint for item in build_host().library("cpu").objects}
+    (small_tree / "answer.cpp").write_text(SOURCE.replace("42", "43"))
+    (small_tree / "question.cpp").write_text("// why?\n" + SOURCE.replace("answer", "question"))
+    after = {item.source: item.fingerprint for item in build_host().library("cpu").objects}
+
+    assert sorted(before) == ["kernels/csrc/answer.cpp", "kernels/csrc/question.cpp"]
+    assert {source for source in before if before[source] != after[source]} == {"kernels/csrc/answer.cpp"}
+
+
+@pytest.mark.usefixtures("small_tree")
+def test_a_record_is_read_as_it_was_written() -> None:
+    """With the objects and their links."""
+    record = build_host()
+    linked = replace(record.library("cpu").objects[0], calls=("b.cpp",), borrows=("c.cpp",))
+    written = replace(record, libraries=(replace(record.library("cpu"), objects=(linked,)),))
+    write_record(written, Workspace().build_record)
+
+    assert read_record(Workspace().build_record) == written
+
+
+@pytest.mark.usefixtures("small_tree")
+def test_the_record_of_another_commit_is_read() -> None:
+    """A field that is missing has its default, and one that only the other commit knows is left out."""
+    record, path = build_host(), Workspace().build_record
+    content = json.loads(path.read_text())
+    library = content["libraries"][0]
+    del library["objects"], library["link_flags"]
+    library["of_a_later_version"] = {"a": 1}
+    library["device_code"] = [{"source": "a.cu", "cubin": "a", "ptx": "b", "compiler_log": "c", "later": 1}]
+    path.write_text(json.dumps(content))
+    read = read_record(path).library("cpu")
+
+    assert (read.objects, read.link_flags) == ((), ())
+    assert read.device_code[0].source == "a.cu"
+    assert replace(read, device_code=()) == replace(record.library("cpu"), objects=(), link_flags=())
+
+
+@pytest.mark.usefixtures("small_tree")
+def test_two_builds_may_compile_the_same_source_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revisions share the folder of objects: whoever comes second finds the other's, and leaves it whole."""
+    ran = build._run
+
+    def run_after_another(command: list[str | Path], what: str) -> str:
+        monkeypatch.setattr(build, "_run", ran)
+        if "-c" in command:
+            build_host()
+        return ran(command, what)
+
+    monkeypatch.setattr(build, "_run", run_after_another)
+    record = build_host()
+    (folder,) = (Workspace().root / "build" / "objects").iterdir()
+
+    assert record.library("cpu").status is BuildStatus.BUILT
+    assert sorted(path.name for path in folder.iterdir()) == ["answer.o", "compile.log"]
 
 
 def test_a_changed_header_recompiles(small_tree: Path) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
 from perf.alternate import MAX_ROUNDS, MIN_ROUNDS, MIN_SAMPLE_S, LeftOut, Samples, measure_alternately
+from perf.paired.model import GpuConditions
 from perf.timer import Call, Contender
 
 
 @dataclass
 class World:
-    """A clock and a log of what ran."""
+    """A clock, a log of what ran, and a GPU if there is one."""
 
     now: float = 0.0
     slowdown: float = 1.0
+    gpu: Callable[[], GpuConditions | None] = lambda: None
     log: list[str] = field(default_factory=list)
 
     def work(self, name: str, seconds: float) -> Callable[[], None]:
@@ -39,6 +41,14 @@ class World:
         for _ in range(iterations):
             call()
         return self.now - started
+
+    def conditions(self) -> GpuConditions | None:
+        """As perf.timer.Timer."""
+        return self.gpu()
+
+    def describe(self, call: Call) -> Mapping[str, str]:  # noqa: ARG002 - all calls are timed alike
+        """As perf.timer.Timer."""
+        return {"clock": "of the test"}
 
 
 def samples(result: Samples | LeftOut) -> Samples:
@@ -125,7 +135,7 @@ def test_the_order_within_rounds_varies() -> None:
     world = World()
     names = ["a", "b", "c"]
     measure_alternately({name: Contender(world.work(name, 0.03)) for name in names}, world, seconds_each=2.0)
-    warm_up = 2 * len(names)
+    warm_up = 6 * len(names)
     samples_taken = world.log[warm_up::2]  # a sample is one call of lead-in and one that is timed
     rounds = [tuple(samples_taken[start : start + 3]) for start in range(0, len(samples_taken), 3)]
 
@@ -167,3 +177,80 @@ def test_the_setting_is_entered_around_every_sample_and_not_around_every_call() 
 
     assert len(entered) < calls
     assert len(entered) >= len(samples(result["peer"]).seconds)
+
+
+FAST = GpuConditions(sm_clock_hz=1.98e9, power_w=400.0)
+CAPPED = GpuConditions(sm_clock_hz=1.7e9, power_w=700.0, throttle_reasons=("software power cap",))
+
+
+def two_contenders(world: World) -> dict[str, Contender]:
+    """Calls of 10 and 20 ms."""
+    return {"ours": Contender(world.work("ours", 0.01)), "peer": Contender(world.work("peer", 0.02))}
+
+
+def test_a_throttled_sample_drops_its_round_for_all() -> None:
+    """What is left still pairs by round: here the throttled rounds are slower, and none of them is left."""
+    world = World()
+
+    def throttled_for_a_while() -> GpuConditions:
+        is_throttled = 0.6 < world.now < 0.8
+        world.slowdown = 1.3 if is_throttled else 1.0
+        return CAPPED if is_throttled else FAST
+
+    world.gpu = throttled_for_a_while
+    result = measure_alternately(two_contenders(world), world, seconds_each=1.0)
+    ours, peer = samples(result["ours"]), samples(result["peer"])
+
+    assert ours.dropped == peer.dropped > 0
+    assert len(ours.seconds) == len(peer.seconds) >= MIN_ROUNDS
+    assert ours.seconds == pytest.approx([0.01] * len(ours.seconds))
+    assert ours.conditions == FAST
+    assert "throttled" not in ours.setting
+
+
+def test_a_gpu_that_is_always_throttled_keeps_its_samples_and_says_so() -> None:
+    """An empty result would hide the machine."""
+    world = World(gpu=lambda: CAPPED)
+    ours = samples(measure_alternately(two_contenders(world), world, seconds_each=0.5)["ours"])
+
+    assert ours.dropped == 0
+    assert len(ours.seconds) >= MIN_ROUNDS
+    assert ours.setting["throttled"].startswith(f"throttled in {len(ours.seconds)} of {len(ours.seconds)} and kept")
+    assert ours.conditions == CAPPED
+
+
+def test_time_in_dropped_rounds_is_spent_all_the_same() -> None:
+    """The share of time inside kernels is about what ran, not about what was kept."""
+    quiet, throttled = World(gpu=lambda: FAST), World()
+    throttled.gpu = lambda: CAPPED if throttled.now > 1.5 else FAST
+    whole, partly = (
+        samples(measure_alternately(two_contenders(world), world, seconds_each=1.0)["ours"])
+        for world in (quiet, throttled)
+    )
+
+    assert whole.dropped == 0 < partly.dropped
+    assert whole.spent_s == pytest.approx(partly.spent_s)
+
+
+def test_samples_say_how_they_were_timed() -> None:
+    """In the timer's words; without a GPU there are no conditions."""
+    world = World()
+    ours = samples(measure_alternately(two_contenders(world), world, seconds_each=0.5)["ours"])
+
+    assert ours.setting == {"clock": "of the test"}
+    assert ours.conditions is None
+    assert ours.dropped == 0
+
+
+def test_calls_that_get_faster_are_warmed_up_before_they_are_sampled() -> None:
+    """A first call that loads, compiles or touches pages must not choose how many calls make a sample."""
+    world = World()
+    remaining = [0.05, 0.02, 0.005, 0.002]
+
+    def call() -> None:
+        world.now += remaining.pop(0) if remaining else 0.001
+
+    ours = samples(measure_alternately({"ours": Contender(call)}, world, seconds_each=2.0)["ours"])
+
+    assert ours.iterations == 20
+    assert ours.seconds == pytest.approx([0.001] * len(ours.seconds))

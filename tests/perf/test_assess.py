@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,10 +37,13 @@ from perf.model import (
     Run,
     Verdict,
 )
+from perf.paired.model import PairedCase, PairedComparison
+from perf.paired.record import write_comparison
 from perf.pins import Pins, load_pins, write_pins
 from perf.promote import promote
 from tests.builders import build_capture
-from tests.perf.simulated_runs import simulated_commit, simulated_run
+from tests.comparison_builders import DISTURBED, TIMED, Extent, build_paired, build_paired_case, build_revision
+from tests.perf.simulated_runs import simulated_case, simulated_commit, simulated_run
 from tests.perf.stored_runs import save
 
 TREE = "cccccccccccccccc"
@@ -506,3 +511,161 @@ def test_commands_offer_examples(capsys: pytest.CaptureFixture[str]) -> None:
             main([name, "--help"])
         assert module.EXAMPLES.splitlines()[1].strip() in capsys.readouterr().out
     assert evidence_module.EVIDENCE_STEPS == ("build", "bench", "profile")
+
+
+def add_paired(workspace: Workspace, tree: str = TREE, **changes: object) -> PairedComparison:
+    """A comparison of the present sources: the first of the run's cases is slower, the second faster, and so on."""
+    extent = Extent(restarts=4, blocks=2, samples=4)
+    cases = tuple(build_paired_case(simulated_case(index), index, extent) for index in range(len(TIMED)))
+    made = build_paired(extent, candidate=build_revision("HEAD", tree=tree), cases=cases)
+    made = replace(made, machine=present_run().machine, suite="smoke", **changes)  # type: ignore[arg-type]
+    return replace(made, path=str(write_comparison(workspace.comparisons, made)))
+
+
+def rule_verdicts(workspace: Workspace, rule: str) -> dict[str, Verdict]:
+    """What one rule said of each subject."""
+    results = load_assessment(workspace).gate.results
+    return {result.subject: result.verdict for result in results if result.rule == rule}
+
+
+def test_a_paired_comparison_takes_the_place_of_the_baseline(workspace: Workspace) -> None:
+    """Case by case: the one that it lacks keeps the comparison between two runs, which for the others is kept too."""
+    add_everything(workspace)
+    paired = add_paired(workspace)
+    found = load_assessment(workspace)
+
+    assert found.paired == paired
+    for index, (case, one) in enumerate(zip(found.cases, paired.cases, strict=False)):
+        assert case.case == simulated_case(index)
+        assert case.comparison.verdict is one.finding.verdict is TIMED[index][1]
+        assert case.comparison.interval == one.finding.interval
+        assert case.between_runs is not None and case.between_runs.verdict is Verdict.NOT_RUN
+    last = found.cases[len(TIMED)]
+    assert (last.comparison.verdict, last.between_runs) == (Verdict.NOT_RUN, None)
+    assert layer_texts(workspace)[Layer.TIMED] == "6 cases on cpu; 5 cases compared in pairs"
+    assert set(paired.problems) <= set(found.problems)
+
+
+def test_the_gate_works_with_a_comparison_and_no_run(workspace: Workspace) -> None:
+    """As in a CI job that only compares: rules on changes are judged, the others say what they lack."""
+    add_build(workspace)
+    add_captures(workspace)
+    add_paired(workspace)
+    found = load_assessment(workspace)
+
+    assert found.run is None
+    assert found.machine == present_run().machine
+    assert found.gate.verdict is GateVerdict.PASS
+    assert set(rule_verdicts(workspace, "no-slower").values()) == {Verdict.UNCHANGED}
+    assert set(rule_verdicts(workspace, "beats-torch").values()) == {Verdict.NOT_RUN}
+
+
+def test_a_comparison_that_concluded_nothing_is_no_result(workspace: Workspace) -> None:
+    """Every case was refused, so there is still no timed result of these sources."""
+    add_build(workspace)
+    add_captures(workspace)
+    paired = build_paired()
+    refused = tuple(one for one in paired.cases if one.finding.verdict is Verdict.NOT_RUN)
+    assert refused
+    write_comparison(workspace.comparisons, replace(paired, cases=refused, candidate=build_revision("HEAD", tree=TREE)))
+
+    assert "no timed result of any suite" in load_assessment(workspace).gate.reason
+
+
+def test_a_suite_that_was_asked_for_is_not_replaced_by_a_comparison_of_another(workspace: Workspace) -> None:
+    """``--suite default`` with a comparison of smoke alone."""
+    add_build(workspace)
+    add_captures(workspace)
+    add_paired(workspace)
+
+    assert "no timed result of suite 'default'" in load_assessment(workspace, suite="default").gate.reason
+    assert load_assessment(workspace, suite="smoke").gate.verdict is GateVerdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("2%", EXIT_REGRESSION), ("7.9%", EXIT_NO_VERDICT), ("10%", EXIT_PASS)]
+)
+def test_the_gate_command_judges_the_comparison(
+    workspace: Workspace,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    expected: int,
+) -> None:
+    """A confirmed change of 7.9 % against three limits; all of it stands in verdict.json, and scipy is not needed."""
+    Path("ci/thresholds.yml").write_text(f"margin: 3%\nrules:\n  - {{name: n, metric: time, max_change: {limit}}}\n")
+    add_everything(workspace)
+    paired = add_paired(workspace, cases=the_slower_case_alone())
+    for module in ("scipy", "scipy.stats", "torch"):
+        monkeypatch.setitem(sys.modules, module, None)
+    code = main(["gate"])
+    content = json.loads((workspace.root / "verdict.json").read_text())
+
+    assert code == content["exit_code"] == expected
+    assert content["comparison"] == {
+        "id": paired.id,
+        "base": {"name": "main", "id": paired.base.commit_id, "dirty": False, "tree": paired.base.tree},
+        "candidate": {"name": "HEAD", "id": paired.candidate.commit_id, "dirty": False, "tree": TREE},
+        "controls": {"count": 2, "moved": [], "noise": 0.004},
+    }
+    assert "compared in pairs with main (9f8e7d6c5b): 1 regressed" in capsys.readouterr().out
+
+
+def the_slower_case_alone() -> tuple[PairedCase, ...]:
+    """The slower case alone, with a narrow interval around its change."""
+    return (build_paired_case(simulated_case(0), 0, Extent(restarts=12)),)
+
+
+def test_without_a_comparison_the_verdict_says_null(workspace: Workspace) -> None:
+    """Programs can rely on the key."""
+    add_everything(workspace)
+    main(["gate"])
+
+    assert json.loads((workspace.root / "verdict.json").read_text())["comparison"] is None
+
+
+def test_moved_controls_make_every_timed_finding_of_the_comparison_inconclusive(workspace: Workspace) -> None:
+    """Identical machine code stays identical; and wide limits do not turn distrust into a pass."""
+    add_everything(workspace)
+    paired = add_paired(workspace, controls=DISTURBED)
+    verdicts = rule_verdicts(workspace, "no-slower")
+    found = load_assessment(workspace)
+
+    assert found.gate.verdict is GateVerdict.NO_VERDICT
+    for index, case in enumerate(found.cases[: len(TIMED)]):
+        identical = TIMED[index][1] is Verdict.IDENTICAL
+        assert case.comparison.verdict is (Verdict.IDENTICAL if identical else Verdict.INCONCLUSIVE)
+        assert verdicts[case.case.name] is (Verdict.UNCHANGED if identical else Verdict.INCONCLUSIVE)
+        assert identical or "identical code seemed to change" in case.comparison.reason
+    assert paired.cases[0].finding.verdict is Verdict.REGRESSED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"machine": replace(present_run().machine, threads=64)},
+        {"candidate": build_revision("HEAD", tree="d" * 16)},
+        {"complete": False},
+    ],
+)
+def test_a_comparison_of_another_machine_or_other_sources_or_cut_short_judges_nothing(
+    workspace: Workspace, changes: dict[str, object]
+) -> None:
+    """The run and its baseline do."""
+    add_everything(workspace)
+    write_comparison(
+        workspace.comparisons,
+        replace(
+            build_paired(candidate=build_revision("HEAD", tree=TREE), machine=present_run().machine),
+            **changes,  # type: ignore[arg-type]
+        ),
+    )
+
+    assert load_assessment(workspace).paired is None
+
+
+def test_the_gate_loads_neither_scipy_nor_torch() -> None:
+    """Each takes longer to load than the gate may run."""
+    script = "import sys, perf.verdict; sys.exit(bool({'scipy', 'torch'} & sys.modules.keys()))"
+
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -259,6 +259,7 @@ def test_rules_come_out_typed(tmp_path: Path) -> None:
     spills, fast = thresholds.rules
 
     assert thresholds.margin == pytest.approx(0.03)
+    assert thresholds.paired_margin == pytest.approx(0.01)  # if the file does not say
     assert (spills.metric, spills.limit, spills.subjects) == (Metric.SPILL_BYTES, Maximum(value=0), ("*",))
     assert (fast.metric, fast.limit) == (Metric.PEER_RATIO, MinimumRatio(peer="torch_flash", at_least=3))
     assert (fast.requires, fast.where) == (("avx512_bf16",), f"{path}:4")
@@ -288,12 +289,23 @@ def test_rules_come_out_typed(tmp_path: Path) -> None:
         ("    cases: attention_*", "    metric: time", "this limit is always of 'peer_ratio'"),
         ("name: fast", "name: spills", ":4: rules[1].name: two rules are named 'spills'"),
         ("margin: 3%", "", ":2: key 'margin' is missing"),
+        # Within a margin of nothing no change can ever be shown to lie.
+        ("margin: 3%", "margin: 3%\npaired_margin: 0", ":2: paired_margin: expected greater than 0"),
     ],
 )
 def test_mistakes_in_thresholds_are_located(tmp_path: Path, old: str, new: str, expected: str) -> None:
     """One planted mistake each."""
     assert old in RULES
     assert expected in refusal(load_thresholds, tmp_path / "t.yml", RULES.replace(old, new, 1))
+
+
+def test_the_margin_of_paired_comparisons_is_policy(tmp_path: Path) -> None:
+    """A fraction or a percentage, as the other margin."""
+    path = tmp_path / "thresholds.yml"
+    path.write_text(RULES.replace("margin: 3%", "margin: 3%\npaired_margin: 2%"))
+
+    assert load_thresholds(path).paired_margin == pytest.approx(0.02)
+    assert load_thresholds(path).margin == pytest.approx(0.03)
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:

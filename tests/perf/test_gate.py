@@ -145,6 +145,70 @@ def test_change_of_time(fraction: float, changes: dict[str, object], expected: V
     assert result.relative
 
 
+def paired_change(**changes: object) -> Comparison:
+    """The same case compared in pairs: +4 %, 3 % to 5 %, confirmed."""
+    change = Comparison(
+        subject=CASE.case.name,
+        target="cpu",
+        metric=Metric.TIME,
+        baseline=1.0,
+        candidate=1.04,
+        change=0.04,
+        interval=Interval(low=0.03, high=0.05),
+        verdict=Verdict.REGRESSED,
+        reason="a second measurement confirmed the first",
+    )
+    return replace(change, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "changes", "expected"),
+    [
+        (0.02, {}, Verdict.REGRESSED),
+        (0.04, {}, Verdict.INCONCLUSIVE),
+        (0.05, {}, Verdict.UNCHANGED),
+        # Beyond the limit, but no second measurement confirmed it.
+        (0.02, {"verdict": Verdict.INCONCLUSIVE}, Verdict.INCONCLUSIVE),
+        (0.02, {"verdict": Verdict.IDENTICAL, "interval": None}, Verdict.UNCHANGED),
+        (0.05, {"verdict": Verdict.INCONCLUSIVE}, Verdict.UNCHANGED),
+        (0.05, {"verdict": Verdict.INCONCLUSIVE, "interval": None}, Verdict.INCONCLUSIVE),
+        (0.02, {"verdict": Verdict.NOT_RUN, "change": None, "interval": None}, Verdict.NOT_RUN),
+    ],
+)
+def test_a_paired_comparison_judges_in_place_of_two_runs(
+    fraction: float, changes: dict[str, object], expected: Verdict
+) -> None:
+    """Between two runs the case is 15 % to 25 % slower, which breaches every one of these limits."""
+    found = replace(with_comparison(), paired=(paired_change(**changes),))
+    result = judge(rule(Metric.TIME, MaximumChange(fraction=fraction)), found)
+
+    assert result.verdict is expected
+    assert expected not in (Verdict.INCONCLUSIVE, Verdict.NOT_RUN) or str(paired_change().reason) in result.reason
+
+
+def test_a_case_that_was_not_compared_in_pairs_keeps_the_rule_of_two_runs() -> None:
+    """Each case by the best evidence there is of it, and one that was compared but not measured is judged too."""
+    found = replace(with_comparison(), paired=(paired_change(subject="another case"),))
+    limit = rule(Metric.TIME, MaximumChange(fraction=0.1))
+    results = evaluate(Thresholds(margin=0.03, rules=(limit,)), found).results
+
+    assert {result.subject: result.verdict for result in results} == {
+        CASE.case.name: Verdict.REGRESSED,
+        "another case": Verdict.UNCHANGED,
+    }
+
+
+def test_other_timed_limits_need_a_run() -> None:
+    """A comparison says nothing of throughput or peers."""
+    compared = findings(cases=(), paired=(paired_change(),))
+    result = judge(rule(Metric.TIME, Maximum(value=2)), compared)
+
+    assert (result.verdict, result.reason) == (
+        Verdict.NOT_RUN,
+        "no case was measured, only compared; run: nox -s bench",
+    )
+
+
 def kernel_findings(metric: Metric, before: float | None, now: float) -> Findings:
     """One kernel with one counter and its comparison."""
     verdict = Verdict.NOT_RUN if before is None else Verdict.REGRESSED if now > before else Verdict.IMPROVED

@@ -85,3 +85,17 @@ def test_looking_takes_no_lock(repository: Path) -> None:
     current_commit(repository)
 
     assert index.stat().st_mtime_ns == before
+
+
+def test_the_folder_decides_even_within_a_git_hook(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git tells a hook its repository by variables, which must not lead away from the one that is asked about."""
+    expected = current_commit(repository)
+    other = tmp_path_factory.mktemp("other")
+    git(other, "init")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / "index"))
+
+    assert current_commit(repository) == expected

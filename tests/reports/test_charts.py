@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perf.findings import Assessment
+from reports.chart_parts import plotly_text
 from reports.charts import (
     MAX_SAMPLES_SHOWN,
     SampleSeries,
     instruction_mix_chart,
-    plotly_text,
     samples_chart,
     shown_samples,
     thin_out,

@@ -1,0 +1,153 @@
+"""Two CUDA libraries on the same attention problem, in one process, on the current device.
+
+``arguments``: ``case`` (the fields of :class:`perf.model.Case`, the enumerations by key) and, optional, ``cache`` (a
+:class:`perf.timer.CacheState` by value; warm by default).
+
+Both sides read and write the same buffers and run on the same stream, and both are launched in the same way: as CUDA
+graphs if either is launch-bound and both can be captured. The libraries are opened in random order, and every buffer
+starts at a random offset into memory of its own. With every block stand the host's conditions and the GPU's around it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kernels.errors import RoofgateError
+from kernels.interface import AttentionFwdParams, Library
+from kernels.ops import attention_fwd_params, check_attention_inputs
+from perf.calibration import rotation_sets
+from perf.conditions import ConditionsProbe
+from perf.gpu_conditions import around
+from perf.model import Case, Device, DType, Operation
+from perf.paired.model import Conditions, GpuConditions, Side
+from perf.paired.sampling import Sides
+from perf.peers import make_inputs
+from perf.timer import CacheState, CudaTimer, l2_cache_bytes, rotating
+
+# Far above the rounding of two right answers, far below what a wrong tile or mask gives (as in perf.measure).
+_TOLERANCE = {DType.BF16: 0.1, DType.FP16: 0.02, DType.FP32: 1e-3}
+# Torch's allocator aligns to 512 B; up to 2 MiB, a large page, moves a buffer across the sets of the cache.
+_OFFSET_STEP_BYTES, _OFFSET_STEPS = 512, 4096
+
+
+def make(arguments: Mapping[str, Any], libraries: Mapping[Side, Path], generator: random.Random) -> Sides:
+    """The two sides.
+
+    Raises:
+        RoofgateError: there is no GPU, a library cannot be opened, refuses the case, or answers differently.
+    """
+    if not torch.cuda.is_available():
+        raise RoofgateError("torch finds no usable NVIDIA GPU; compare CUDA kernels on a machine that has one")
+    case, cache = _case(arguments["case"]), _cache_state(arguments.get("cache", CacheState.WARM.value))
+    opened = {side: Library(libraries[side]) for side in generator.sample(list(Side), 2)}
+    problems = _problems(case, cache, generator)
+    _check_answers(opened, problems[0], case)
+    calls = {side: rotating([partial(_launch, opened[side], problem) for problem in problems]) for side in Side}
+    for call in calls.values():
+        for _ in problems:
+            call()
+    timer = CudaTimer(cache=cache, sets=len(problems))
+    timer.choose_launch(list(calls.values()))
+    observer = _BlockObserver(timer)
+    return Sides(
+        samplers={side: partial(timer.seconds, calls[side]) for side in Side},
+        begin_block=observer.begin,
+        end_block=observer.end,
+        setting={**timer.describe(calls[Side.BASE]), "device": torch.cuda.get_device_name()},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Problem:
+    """One set of inputs and outputs. ``params`` holds addresses only, so ``tensors`` keeps what they point to."""
+
+    params: AttentionFwdParams
+    output: torch.Tensor
+    tensors: Sequence[torch.Tensor]
+
+
+class _BlockObserver:
+    """The host's conditions during a block, and the GPU's around it."""
+
+    def __init__(self, timer: CudaTimer) -> None:
+        self._timer = timer
+        self._host = ConditionsProbe()
+        self._gpu_before: GpuConditions | None = None
+
+    def begin(self) -> None:
+        self._host.begin()
+        self._gpu_before = self._timer.conditions()
+
+    def end(self) -> Conditions:
+        # The GPU first: its clocks fall as soon as it rests.
+        gpu = around(self._gpu_before, self._timer.conditions())
+        return replace(self._host.end(), gpu=gpu)
+
+
+def _case(fields: Mapping[str, Any]) -> Case:
+    enumerations = {"operation": Operation(fields["operation"]), "dtype": DType.from_key(fields["dtype"])}
+    return Case(**{**fields, **enumerations})
+
+
+def _cache_state(value: object) -> CacheState:
+    try:
+        return CacheState(value)
+    except ValueError:
+        known = ", ".join(state.value for state in CacheState)
+        raise RoofgateError(f"cache is {value!r}, expected one of {known}") from None
+
+
+def _problems(case: Case, cache: CacheState, generator: random.Random) -> list[_Problem]:
+    """One, or as many as outgrow the cache if inputs rotate."""
+    problems = [_problem(case, generator)]
+    if cache is CacheState.ROTATING:
+        set_bytes = sum(tensor.numel() * tensor.element_size() for tensor in problems[0].tensors)
+        missing = rotation_sets(set_bytes, l2_cache_bytes()) - 1
+        problems += [_problem(case, generator) for _ in range(missing)]
+    return problems
+
+
+def _problem(case: Case, generator: random.Random) -> _Problem:
+    inputs = make_inputs(case, Device.CUDA, seed=generator.getrandbits(32))
+    check_attention_inputs(inputs.q, inputs.k, inputs.v)
+    lse = inputs.q.new_zeros(inputs.q.shape[:3], dtype=torch.float32)
+    q, k, v, output, lse = (
+        _placed(each, generator) for each in (inputs.q, inputs.k, inputs.v, torch.zeros_like(inputs.q), lse)
+    )
+    params = attention_fwd_params(q, k, v, output, lse, causal=case.causal, scale=case.head_dim**-0.5)
+    return _Problem(params=params, output=output, tensors=(q, k, v, output, lse))
+
+
+def _placed(tensor: torch.Tensor, generator: random.Random) -> torch.Tensor:
+    """A contiguous copy at a random offset into memory of its own."""
+    offset = generator.randrange(_OFFSET_STEPS) * _OFFSET_STEP_BYTES // tensor.element_size()
+    memory = torch.empty(offset + tensor.numel(), dtype=tensor.dtype, device=tensor.device)
+    return memory[offset:].view(tensor.shape).copy_(tensor)
+
+
+def _launch(library: Library, problem: _Problem) -> None:
+    # The stream is asked for in every call: while a graph is captured, it is the capturing one.
+    library.attention_fwd(problem.params, torch.cuda.current_stream().cuda_stream)
+
+
+def _check_answers(libraries: Mapping[Side, Library], problem: _Problem, case: Case) -> None:
+    """A revision that computes something else is not faster or slower: its time means nothing."""
+    answers = {}
+    for side in Side:
+        problem.output.fill_(torch.nan)  # so that what a kernel leaves out is not the other one's answer
+        _launch(libraries[side], problem)
+        torch.cuda.synchronize()
+        answers[side] = problem.output.float()
+    difference = float((answers[Side.BASE] - answers[Side.CANDIDATE]).abs().max())
+    if not difference <= _TOLERANCE[case.dtype]:  # also where one is NaN
+        raise RoofgateError(
+            f"the answers of base and candidate differ by up to {difference:.3g}, expected at most "
+            f"{_TOLERANCE[case.dtype]:g}; not timed. Run the correctness tests on both: nox -s tests -- tests/kernels"
+        )

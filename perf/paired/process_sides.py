@@ -1,0 +1,88 @@
+"""Two revisions on the same attention problem, one process for each: for what lies outside the libraries.
+
+``arguments``: ``case``, ``device``, ``threads``, and ``roots``, the checkout of each side. Each side's process runs
+that checkout's own Python code (:mod:`perf.paired.process_side`) and times itself on request, so that what is compared
+is the torch op as a user calls it: dispatch, checks, allocation and kernel. A process start is a random effect of its
+own, which is why the restarts, each with two new processes, are what the interval is built from.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kernels.errors import RoofgateError
+from perf.conditions import ConditionsProbe
+from perf.paired.model import Side
+from perf.paired.sampling import Sides
+
+_PROGRAM = Path(__file__).with_name("process_side.py")
+_READY = "ready"
+
+
+def make(arguments: Mapping[str, Any], libraries: Mapping[Side, Path], generator: random.Random) -> Sides:
+    """The two sides; raises :class:`RoofgateError` with the last words of a process that does not start."""
+    del libraries  # each checkout opens its own
+    processes = {
+        side: _SideProcess(side, Path(arguments["roots"][side.value]), arguments)
+        for side in generator.sample(list(Side), 2)
+    }
+    for process in processes.values():
+        process.wait_until_ready()
+    probe = ConditionsProbe()
+    return Sides(
+        samplers={side: partial(_sample, processes[side]) for side in Side},
+        begin_block=probe.begin,
+        end_block=probe.end,
+        setting={"clock": "host, monotonic, in each side's own process", "threads": f"{arguments['threads']}, unbound"},
+    )
+
+
+class _SideProcess:
+    """One side's process, which answers a number of calls with the seconds that they took."""
+
+    def __init__(self, side: Side, root: Path, arguments: Mapping[str, Any]) -> None:
+        self._side = side
+        # -P keeps the program's own folder, and so the modules of today's version beside it, from being found first.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_PROGRAM), json.dumps(dict(arguments))],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        atexit.register(self._process.kill)
+
+    def wait_until_ready(self) -> None:
+        line = self._read_line()
+        if line != _READY:
+            raise RoofgateError(f"{self._side.value}: the measuring process said {line!r}, expected {_READY!r}")
+
+    def ask(self, iterations: int) -> float:
+        assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
+        self._process.stdin.write(f"{iterations}\n")
+        self._process.stdin.flush()
+        return float(self._read_line())
+
+    def _read_line(self) -> str:
+        assert self._process.stdout is not None  # noqa: S101 - it was opened as a pipe
+        line = self._process.stdout.readline()
+        if line:
+            return line.strip()
+        _, error = self._process.communicate()
+        lines = error.strip().splitlines()
+        raise RoofgateError(f"{self._side.value}: the measuring process ended: {lines[-1] if lines else 'no message'}")
+
+
+def _sample(process: _SideProcess, iterations: int) -> float:
+    return process.ask(iterations)

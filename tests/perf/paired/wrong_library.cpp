@@ -1,0 +1,37 @@
+// A host library with the interface of a real one whose answers are wrong in the way that it was
+// compiled for: the tests of perf.paired.host_sides build it.
+#include <string.h>
+
+#include "roofgate_abi.h"
+
+namespace {
+
+int answer(const roofgate_attention_fwd_params& params) {
+  const size_t elements = size_t(params.batch) * params.heads_q * params.seqlen_q * params.head_dim;
+  const size_t bytes = elements * (params.dtype == ROOFGATE_FP32 ? 4 : 2);
+#if defined(ANSWERS_ZERO)
+  memset(params.o, 0, bytes);
+#elif defined(ANSWERS_NAN)
+  memset(params.o, 0xff, bytes);
+#elif defined(REFUSES)
+  return bytes ? ROOFGATE_BAD_SHAPE : ROOFGATE_OK;
+#else
+  (void)bytes;  // leaves the output as it found it
+#endif
+  return ROOFGATE_OK;
+}
+
+}  // namespace
+
+extern "C" {
+
+int roofgate_abi_version(void) { return ROOFGATE_ABI_VERSION; }
+int roofgate_attention_fwd(const roofgate_attention_fwd_params* params, void*) {
+  return answer(*params);
+}
+int roofgate_ceiling_copy(const roofgate_ceiling_copy_params*, void*) { return ROOFGATE_OK; }
+int roofgate_ceiling_flops(roofgate_ceiling_flops_params*, void*) { return ROOFGATE_OK; }
+const char* roofgate_status_text(int) { return "bad shape"; }
+int roofgate_best_isa(void) { return ROOFGATE_ISA_PORTABLE; }
+
+}  // extern "C"
