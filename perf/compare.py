@@ -14,7 +14,7 @@ about it.
    whose whole interval lies within the margin that the policy calls no change is unchanged.
 
 The floor rests on the assumption that our kernel scatters between processes no more than the peers do. Base and
-candidate measured alternately in one process would not need it.
+candidate measured alternately in one process (:mod:`perf.paired`) do not need it.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ TORCH_MODULES = {
     "perf/machine.py",
     "perf/measure.py",
     "perf/paired/cuda_sides.py",
+    "perf/paired/process_side.py",
     "perf/peers.py",
     "perf/plugin.py",
     "perf/timer.py",

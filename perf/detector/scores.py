@@ -97,7 +97,7 @@ def counted(results: Sequence[Result]) -> list[Result]:
 
 
 def disturbed(results: Sequence[Result]) -> int:
-    """How many quiet trials were not quiet, so that they were repeated or are still to be."""
+    """How many trials ran under another load than their regime says, so that they were or will be repeated."""
     return sum(not result.is_valid for result in results)
 
 

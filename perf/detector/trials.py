@@ -26,8 +26,8 @@ from perf.detector.workloads import WORKLOADS
 SEED = 20261124
 SLOWDOWNS = (0.01, 0.02, 0.03, 0.05, 0.1)
 # A quiet or loaded trial during which processes other than its own took more than this share of the processors was not
-# what its regime says, and is repeated; a quiet one does not start while they do. The rule looks at the load alone, never
-# at what the method said. Bursts are not held to it: not all of their processes can be told from others.
+# what its regime says, and is repeated; it does not start while they do. The rule looks at the load alone,
+# never at what the method said. Bursts are not held to it: not all of their processes can be told from others.
 FOREIGN_LIMIT = 0.05
 _LOOK_S = 0.15
 
@@ -129,11 +129,11 @@ def run_trials(
 
 
 def _next(waiting: Sequence[Trial]) -> Trial:
-    """The first in the plan's order that can run now: no quiet one while the machine is busy, if there is another."""
+    """The first in the plan's order that can run now: bursts alone do while the machine is busy, if any are left."""
     foreign = ForeignLoad()
     time.sleep(_LOOK_S)
-    is_quiet = foreign.fraction() <= FOREIGN_LIMIT
-    possible = (trial for trial in waiting if is_quiet or trial.regime is not Regime.QUIET)
+    is_idle = foreign.fraction() <= FOREIGN_LIMIT
+    possible = (trial for trial in waiting if is_idle or trial.regime is Regime.BURSTS)
     return next(possible, waiting[0])
 
 

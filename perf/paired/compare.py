@@ -15,6 +15,7 @@ from kernels.errors import EXIT_ERROR, EXIT_NO_VERDICT, EXIT_PASS, EXIT_REGRESSI
 from kernels.workspace import Workspace
 from perf.config import Suite, find_suite, load_suites, load_targets, load_thresholds, match_target
 from perf.model import Device, Machine, Verdict
+from perf.paired.decision import looks_within
 from perf.paired.judged import relied_on
 from perf.paired.model import Mode, PairedComparison, Plan
 from perf.paired.planning import PlannedCase, Scope, control_subjects, plan_case
@@ -28,6 +29,7 @@ DEFAULT_SUITE = "smoke"
 DEFAULT_CONTROLS = 2
 # A pair of processes that load torch takes seconds to start, so that a case needs more of them than its budget has.
 _PROCESS_SECONDS = 60.0
+_LOG_WIDTH = 140
 EXAMPLES = """\
 examples:
   python -m perf compare main                    the working tree against main
@@ -75,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare, say so, and store the result; returns the exit code."""
-    console = Console()
+    console = _console()
     plan = make_plan(options)
     suite = find_suite(load_suites(), options.suite)
     revisions = [resolve(name) for name in (options.base, options.candidate)]
@@ -102,6 +104,12 @@ def run(options: argparse.Namespace) -> int:
     return exit_code(comparison, base, candidate)
 
 
+def _console() -> Console:
+    """As wide as the terminal; in a log, wide enough that no name is folded."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_LOG_WIDTH)
+
+
 def make_plan(options: argparse.Namespace) -> Plan:
     """The rules that the options ask for; raises :class:`RoofgateError` for a value out of range."""
     default = _PROCESS_SECONDS if options.mode == Mode.PROCESSES.value else Plan().seconds_per_case
@@ -113,7 +121,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
     if options.controls < 0:
         raise RoofgateError(f"--controls is {options.controls}; expected 0 or more")
     margin = load_thresholds().paired_margin if options.margin is None else _fraction(options.margin)
-    return Plan(seconds_per_case=seconds, margin=margin)
+    return Plan(seconds_per_case=seconds, margin=margin, looks=looks_within(seconds))
 
 
 def _fraction(text: str) -> float:

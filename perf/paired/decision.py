@@ -39,6 +39,7 @@ from perf.units import percent
 SCREENING_SHARE = 0.6
 # What screening saw of a suspect is too much rather than too little, for it was selected by it.
 _SHRINKAGE = 0.8
+_LATER = 1.6
 _CONFIRMATION_POWER = 0.95
 _MAX_CONFIRMATION_RESTARTS = 60
 
@@ -49,6 +50,19 @@ class Outlook(Enum):
     OPEN = "open"
     UNCHANGED = "unchanged"
     SUSPECT = "suspect"
+
+
+def looks_within(seconds_per_case: float) -> tuple[int, ...]:
+    """When to look: the default plan's looks and, where the time allows for more restarts, later ones.
+
+    It depends on the time alone, so that it is fixed before anything is measured. Each look is 1.6 times later than the
+    one before: looking costs error rate, and half as much scatter takes four times as many restarts.
+    """
+    default = Plan()
+    looks, most = [*default.looks], seconds_per_case * SCREENING_SHARE / default.restart_s
+    while (later := round(_LATER * looks[-1])) <= most:
+        looks.append(later)
+    return tuple(looks)
 
 
 def screening_outlook(values: Sequence[float], plan: Plan) -> Outlook:
@@ -113,8 +127,8 @@ def conclude_screening(values: Sequence[float], outlook: Outlook, mde: float, pl
     spent, remedy = "the time is spent", "measure longer (--seconds) or on a quieter machine"
     if len(values) >= plan.looks[-1]:  # more time would be of no use
         spent, remedy = f"the last look was at {len(values)} restarts", "measure on a quieter machine"
-    within = f"within the margin of {percent(plan.margin)}"
-    reason = f"{spent}: {_range(interval)} is neither {within} nor clearly beyond it; {remedy}"
+    unclear = f"too uncertain to be called within the margin of {percent(plan.margin)} or beyond it"
+    reason = f"{spent}: {_range(interval)} is {unclear}; {remedy}"
     return Finding(verdict=Verdict.INCONCLUSIVE, reason=reason, change=change, interval=interval, mde=mde)
 
 

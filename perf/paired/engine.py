@@ -71,14 +71,20 @@ def compare(
         earlier: restarts of an interrupted comparison with the same plan, to go on from.
         listener: told after each restart, and so may keep what there is.
     """
-    known = {name: Progress(restarts=list((earlier or {}).get(name, ()))) for name in subjects}
-    for progress in known.values():
-        _replay_screening(progress, plan)
+    known = resumed(subjects, plan, earlier or {})
     run = _Rounds(plan, measure, listener, known)
     run.until_none(lambda progress: progress.outlook is Outlook.OPEN and _can_screen(progress, plan), Stage.SCREENING)
     for progress in known.values():
         _plan_confirmation(progress, plan)
     run.until_none(_is_unconfirmed, Stage.CONFIRMATION)
+    return known
+
+
+def resumed(subjects: Sequence[str], plan: Plan, earlier: Mapping[str, Sequence[Restart]]) -> dict[str, Progress]:
+    """What restarts of an interrupted comparison say, decided look by look as it was then."""
+    known = {name: Progress(restarts=list(earlier.get(name, ()))) for name in subjects}
+    for progress in known.values():
+        _replay_screening(progress, plan)
     return known
 
 

@@ -6,7 +6,9 @@ Both sides read and write the same buffers, so that where these lie in memory fa
 is made equal or random: the libraries are opened in random order; every buffer starts at a random cache line of a page;
 and the worker threads of both are bound to the same processors. Without that the scheduler settles the thread of one
 library on a busy processor and the thread of the other on a free one, for as long as the process lives: with one of two
-cores loaded, identical libraries differed by 20 to 40 % within one process, 0.8 to 1.1 % with the threads bound.
+cores loaded, identical libraries differed by 20 to 40 % within one process (standard deviation between processes), by
+0.8 to 1.1 % with the threads bound. That holds for calls of 1.4 ms; calls that outlast the scheduler's time slices
+differ by 5 to 10 % on a loaded core all the same, and one thread (``--threads 1``) is the remedy.
 
 q, k and v hold the same normal values, so every query has a key much like itself and the answers are of the order of 1,
 where a tolerance tells right from wrong. Of independent values, thousands of keys would average to nearly 0.

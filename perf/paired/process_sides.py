@@ -14,8 +14,8 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def make(arguments: Mapping[str, Any], libraries: Mapping[Side, Path], generator
         process.wait_until_ready()
     probe = ConditionsProbe()
     return Sides(
-        samplers={side: partial(_sample, processes[side]) for side in Side},
+        samplers={side: processes[side].ask for side in Side},
         begin_block=probe.begin,
         end_block=probe.end,
         setting={"clock": "host, monotonic, in each side's own process", "threads": f"{arguments['threads']}, unbound"},
@@ -51,14 +51,16 @@ class _SideProcess:
 
     def __init__(self, side: Side, root: Path, arguments: Mapping[str, Any]) -> None:
         self._side = side
+        # A file and not a pipe: nobody reads it while the process lives, and a full pipe would stop the process.
+        self._errors = tempfile.TemporaryFile(mode="w+", errors="replace")  # noqa: SIM115 - as long as the process
         # -P keeps the program's own folder, and so the modules of today's version beside it, from being found first.
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(_PROGRAM), json.dumps(dict(arguments))],
             cwd=root,
-            env={**os.environ, "PYTHONPATH": str(root)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *_python_path()])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
         )
         atexit.register(self._process.kill)
@@ -69,6 +71,7 @@ class _SideProcess:
             raise RoofgateError(f"{self._side.value}: the measuring process said {line!r}, expected {_READY!r}")
 
     def ask(self, iterations: int) -> float:
+        """Seconds that so many calls took in the process."""
         assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
         self._process.stdin.write(f"{iterations}\n")
         self._process.stdin.flush()
@@ -79,10 +82,11 @@ class _SideProcess:
         line = self._process.stdout.readline()
         if line:
             return line.strip()
-        _, error = self._process.communicate()
-        lines = error.strip().splitlines()
+        self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().strip().splitlines()
         raise RoofgateError(f"{self._side.value}: the measuring process ended: {lines[-1] if lines else 'no message'}")
 
 
-def _sample(process: _SideProcess, iterations: int) -> float:
-    return process.ask(iterations)
+def _python_path() -> list[str]:
+    return [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]

@@ -92,7 +92,7 @@ def read_comparison(path: Path) -> PairedComparison:
 
 def _check_samples(comparison: PairedComparison) -> None:
     """Judged here, not where they are used, so that one damaged file is skipped as a whole."""
-    for paired in comparison.cases:
+    for paired in (*comparison.cases, *comparison.self_controls):
         for restart in paired.restarts:
             if not all(_is_sound(block) for block in restart.blocks):
                 raise ValueError(f"{paired.case.name}: a block needs equally many positive seconds of both sides")

@@ -21,6 +21,7 @@ MIN_BLOCKS = 2
 _LONGEST_BLOCK_S = 0.15
 _WARM_UP_CALLS = 3
 _MAX_WARM_UP_S = 0.1
+_LEAST_CALL_S = 1e-9  # no call takes less: a clock that says so did not tick
 
 Sampler = Callable[[int], float]
 
@@ -57,11 +58,11 @@ def sample_sides(sides: Sides, *, duration_s: float, sample_s: float, generator:
     Args:
         sides: what to sample.
         duration_s: of all blocks together, at least MIN_BLOCKS of them.
-        sample_s: least length of a sample.
+        sample_s: least length of a sample of the slower side; the other has as many calls.
         generator: of the order within quadruples.
     """
     per_call = max(_warm_up(sides.samplers[side]) for side in Side)
-    iterations = max(1, math.ceil(sample_s / per_call))
+    iterations = _choose_iterations(sides.samplers, per_call, sample_s)
     quadruples = max(1, min(QUADRUPLES, int(_LONGEST_BLOCK_S / (4 * iterations * per_call))))
     blocks: list[Block] = []
     measured_s, clock = 0.0, time.perf_counter()
@@ -79,7 +80,20 @@ def _warm_up(sampler: Sampler) -> float:
     seconds = [sampler(1)]
     while len(seconds) < _WARM_UP_CALLS and sum(seconds) < _MAX_WARM_UP_S:
         seconds.append(sampler(1))
-    return max(min(seconds), 1e-9)
+    return max(min(seconds), _LEAST_CALL_S)
+
+
+def _choose_iterations(samplers: Mapping[Side, Sampler], per_call: float, sample_s: float) -> int:
+    """Calls that last ``sample_s`` on the slower side, where one call in warming up took ``per_call`` seconds.
+
+    Calls in a row are faster than such single ones: measured, 1.7 instead of 4.9 microseconds. So short calls are tried
+    in a row before their number is fixed; if that try is disturbed, it changes nothing.
+    """
+    first_guess = max(1, math.ceil(sample_s / per_call))
+    if first_guess == 1:
+        return 1
+    in_a_row = max(samplers[side](first_guess) for side in Side) / first_guess
+    return max(first_guess, math.ceil(sample_s / max(in_a_row, _LEAST_CALL_S)))
 
 
 def _sample_block(

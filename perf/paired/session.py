@@ -141,7 +141,7 @@ class _Keeper:
         self._spent_before_s = earlier.wall_s if earlier else 0.0
         # Blocks of a comparison that goes on are dated as if it had never stopped.
         self.origin = self._clock - self._spent_before_s
-        self._known: dict[str, Progress] = {name: Progress(restarts=list(found)) for name, found in restarts.items()}
+        self._known = engine.resumed(list(restarts), session.plan, restarts)
         self._kept_at = self._clock
 
     @property
@@ -175,5 +175,5 @@ def judge_controls(findings: Mapping[str, Finding]) -> ControlFinding:
     noise = max(bounds)
     told = f"identical code differed by at most {percent(noise)} ({len(timed)} A/A controls, bound of the interval)"
     if moved:
-        told = f"identical code seemed to change in {', '.join(moved)}: no timed verdict can be relied on"
+        told = f"{', '.join(moved)} moved with the same code on both sides, so no timed verdict can be relied on"
     return ControlFinding(controls=len(timed), moved=moved, noise=noise, reason=told)

@@ -46,9 +46,7 @@ def build_result(trial: Trial, *, alarm: bool = False, foreign_load: float = 0.0
 def sharp_result(trial: Trial) -> Result:
     """Of a detector that finds every slowdown of 2 % and more, and is otherwise quiet."""
     estimate = {"change": trial.slowdown, "low": trial.slowdown - 0.01, "high": trial.slowdown + 0.01}
-    return build_result(
-        trial, alarm=trial.slowdown >= 0.02, **(estimate if trial.method == "roofgate" else {})
-    )
+    return build_result(trial, alarm=trial.slowdown >= 0.02, **(estimate if trial.method == "roofgate" else {}))
 
 
 def write_results(path: Path, results: Iterable[Result]) -> Path:

@@ -216,7 +216,7 @@ def test_screening_looks_only_when_it_was_planned_to(monkeypatch: pytest.MonkeyP
 
 def test_a_round_that_is_slower_than_expected_does_not_strand_half_a_look() -> None:
     """What was begun for a look is measured up to it."""
-    slow = SimulatedMachine(scatter=in_both_stages(NOISY), wall_s=3.0)
+    slow = SimulatedMachine(scatter=in_both_stages(NOISY), wall_s=8.0)
     fast = SimulatedMachine(scatter=in_both_stages(NOISY), wall_s=0.1)
 
     def measure(name: str, stage: Stage, seed: int) -> Restart:

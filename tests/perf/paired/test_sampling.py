@@ -14,7 +14,8 @@ from perf.paired.model import Conditions, Side
 from perf.paired.sampling import MIN_BLOCKS, QUADRUPLES, SampledBlocks, Sampler, Sides, sample_sides
 from perf.paired.statistics import block_log_ratio
 
-WARM_UP_CALLS = 3  # of each side, where calls are short
+# Of each side, where calls are short: three single ones, and a row of them.
+WARM_UP_CALLS = 4
 
 
 class SimulatedClock:
@@ -112,6 +113,23 @@ def test_the_first_calls_do_not_decide_how_long_a_sample_is(clock: SimulatedCloc
     """A first call pays for what later ones find done, so the least of three counts."""
     start_s = clock.now_s
     sampled = take(clock.sides(lambda now: 0.02 if now == start_s else 1e-5, lambda _: 1e-5))
+
+    assert sampled.iterations == 100
+
+
+def test_calls_in_a_row_decide_how_long_a_sample_is(clock: SimulatedClock) -> None:
+    """A single call has the clock's and the caches' cost on top: here five times its own."""
+    sides = clock.sides(lambda _: 1e-6, lambda _: 1e-6)
+    with_cost = {side: lambda count, take_=take_: take_(count) + 5e-6 for side, take_ in sides.samplers.items()}
+    sampled = take(Sides(samplers=with_cost))
+
+    assert sampled.iterations * 1e-6 == pytest.approx(1e-3, rel=0.05)
+
+
+def test_a_disturbed_try_does_not_shorten_samples(clock: SimulatedClock) -> None:
+    """An interruption makes a row of calls look slow; the single calls before it are believed then."""
+    interrupted = lambda _: 1.0 if len(clock.order) == 2 * (WARM_UP_CALLS - 1) else 1e-5  # noqa: E731
+    sampled = take(clock.sides(interrupted, lambda _: 1e-5))
 
     assert sampled.iterations == 100
 
