@@ -83,6 +83,7 @@ class AsvProject:
             self._git("commit", "--quiet", f"--message={tag}")
             self._git("tag", "--force", tag)
         self._asv(["machine", "--yes"], {}, _PREPARE_TIMEOUT_S)
+        self._asv(["setup"], {}, _PREPARE_TIMEOUT_S)
         done.write_text("")
 
     def continuous(self, slowdown: float, factor: float, environment: Mapping[str, str]) -> tuple[bool, float]:

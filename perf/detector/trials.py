@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kernels.artifacts import write_atomically
 from kernels.errors import RoofgateError
 from perf.detector.foreign_load import ForeignLoad
 from perf.detector.methods import METHODS, Decision, Setting
@@ -114,6 +115,7 @@ def run_trials(
         deadline_s: no trial starts later than so many seconds from now.
         progress: told each finished trial.
     """
+    _cut_to_whole_lines(results)
     earlier = read_results([results]) if results.exists() else []
     done = {result.trial.number for result in earlier if result.is_valid}
     waiting = [trial for trial in trials if trial.number not in done]
@@ -168,6 +170,13 @@ def _append(path: Path, result: Result) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(content, separators=(",", ":")) + "\n")
+
+
+def _cut_to_whole_lines(path: Path) -> None:
+    """Remove what a killed run left of its last line, so that the next one does not go on in it."""
+    content = path.read_bytes() if path.exists() else b""
+    if content and not content.endswith(b"\n"):
+        write_atomically(path, content[: content.rfind(b"\n") + 1])
 
 
 def read_results(paths: Sequence[Path]) -> list[Result]:

@@ -14,11 +14,11 @@ from rich.console import Console
 from kernels.errors import EXIT_ERROR, EXIT_NO_VERDICT, EXIT_PASS, EXIT_REGRESSION, RoofgateError
 from kernels.workspace import Workspace
 from perf.config import Suite, find_suite, load_suites, load_targets, load_thresholds, match_target
-from perf.model import Device, Machine, Verdict
+from perf.model import Case, Device, Machine, Verdict
 from perf.paired.decision import looks_within
 from perf.paired.judged import relied_on
 from perf.paired.model import Mode, PairedComparison, Plan
-from perf.paired.planning import PlannedCase, Scope, control_subjects, plan_case
+from perf.paired.planning import Scope, control_subjects, plan_case
 from perf.paired.record import find_unfinished
 from perf.paired.revision_builds import RevisionBuild, build_revision
 from perf.paired.revisions import WORKING_TREE, Revision, resolve, revision_info
@@ -80,10 +80,11 @@ def run(options: argparse.Namespace) -> int:
     console = _console()
     plan = make_plan(options)
     suite = find_suite(load_suites(), options.suite)
+    selected = select_cases(suite, options.keyword)
     revisions = [resolve(name) for name in (options.base, options.candidate)]
     base, candidate = (build_revision(revision, progress=print) for revision in revisions)
     scope = make_scope(base, candidate, Mode(options.mode), options.threads)
-    planned = plan_suite(suite, scope, options.keyword)
+    planned = [plan_case(case, device, scope) for device, case in selected]
     workspace = Workspace()
     with workspace.writing("roofgate compare"):
         session = Session(
@@ -151,14 +152,12 @@ def _targets(machine: Machine) -> dict[Device, str]:
     return targets
 
 
-def plan_suite(suite: Suite, scope: Scope, keyword: str) -> list[PlannedCase]:
-    """Every selected case of the suite; raises :class:`RoofgateError` if there is none."""
-    planned = [
-        plan_case(case, device, scope) for device in Device for case in suite.cases(device) if keyword in case.name
-    ]
-    if not planned:
+def select_cases(suite: Suite, keyword: str) -> list[tuple[Device, Case]]:
+    """The cases of the suite whose name has ``keyword``; raises :class:`RoofgateError` if there is none."""
+    selected = [(device, case) for device in Device for case in suite.cases(device) if keyword in case.name]
+    if not selected:
         raise RoofgateError(f"no case of suite {suite.name!r} has {keyword!r} in its name; leave out -k or correct it")
-    return planned
+    return selected
 
 
 def _interrupted(workspace: Workspace, session: Session, revisions: Sequence[Revision]) -> PairedComparison:

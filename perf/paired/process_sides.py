@@ -8,16 +8,16 @@ own, which is why the restarts, each with two new processes, are what the interv
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kernels.errors import RoofgateError
 from perf.conditions import ConditionsProbe
@@ -63,7 +63,7 @@ class _SideProcess:
             stderr=self._errors,
             text=True,
         )
-        atexit.register(self._process.kill)
+        weakref.finalize(self, _end, self._process, self._errors)
 
     def wait_until_ready(self) -> None:
         line = self._read_line()
@@ -86,6 +86,13 @@ class _SideProcess:
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines()
         raise RoofgateError(f"{self._side.value}: the measuring process ended: {lines[-1] if lines else 'no message'}")
+
+
+def _end(process: subprocess.Popen[str], errors: IO[str]) -> None:
+    """End the process and close what it was asked through; done when nobody can ask any more, or at exit."""
+    process.kill()
+    process.communicate()
+    errors.close()
 
 
 def _python_path() -> list[str]:

@@ -14,8 +14,8 @@ are independent. Within a restart, what disturbs is handled where it arises:
 * Disturbances of some blocks are trimmed: the value of a restart is the mean of its blocks without the highest and the
   lowest fifth (scipy.stats.trim_mean).
 
-The price of quartiles: a change that touches fewer than a quarter of all calls is not seen. The report therefore shows
-both distributions whole.
+The price of quartiles: a slow path that leaves a quarter of the samples as they were is not seen, nor is a fast path
+that reaches fewer than a quarter. The report therefore shows both distributions whole.
 
 scipy is imported inside the functions: the report and the gate read findings without it.
 """

@@ -96,7 +96,6 @@ def test_pytest_benchmark_that_cannot_measure_is_no_verdict(
         pytest_benchmark(PYTHON, 0.0, 0, setting)
 
 
-@pytest.mark.xfail(strict=True, reason="of a repeated --benchmark-compare-fail pytest-benchmark heeds the last alone")
 def test_the_real_pytest_benchmark_applies_every_rule(monkeypatch: pytest.MonkeyPatch, setting: Setting) -> None:
     """Twice the work, briefly: minimum and median double whatever else runs (the mean may not, on a busy machine)."""
     monkeypatch.setattr(methods, "_PYTEST_BENCHMARK_S", 0.2)

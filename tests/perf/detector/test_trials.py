@@ -122,7 +122,6 @@ def test_a_cut_last_line_is_survived(tmp_path: Path) -> None:
     assert [result.trial.number for result in read_results([results])] == [0]
 
 
-@pytest.mark.xfail(strict=True, reason="the next result is appended to the cut line, and both are lost")
 def test_a_run_goes_on_after_a_cut_last_line(tmp_path: Path, asked: list[int]) -> None:
     """The trial that was cut is run again, and the file can be read afterwards."""
     results = write_results(tmp_path / "trials.jsonl", [build_result(build_trial(number)) for number in (0, 1)])
