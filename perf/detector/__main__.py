@@ -75,7 +75,7 @@ def _start_blocks(folder: Path) -> int:
     empty, long = (_undisturbed_start_s(blocks) for blocks in (0, 4000))
     start_blocks = round(empty / ((long - empty) / 4000)) if long > empty else 0
     if start_blocks <= 0:
-        raise RoofgateError("starting a process could not be timed: the machine is too busy; run again when it is quiet")
+        raise RoofgateError("starting a process could not be timed: the machine is too busy; run again when quiet")
     write_atomically(path, json.dumps({"start_blocks": start_blocks, "start_s": empty}) + "\n")
     return start_blocks
 
