@@ -7,7 +7,7 @@ mistake is a :class:`kernels.errors.RoofgateError` that names file, line, key, w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -284,6 +284,7 @@ class _RuleEntry(Schema):
     maximum: Annotated[_Number | None, Field(alias="max")] = None
     minimum: Annotated[_Number | None, Field(alias="min")] = None
     max_change: _Fraction | None = None
+    max_change_in_pairs: _Fraction | None = None
     min_ratio_to: _RatioEntry | None = None
     min_roofline_fraction: _Fraction | None = None
 
@@ -333,7 +334,15 @@ def _limit(document: Document, location: Location, entry: _RuleEntry) -> Limit:
     if len(limits) != 1:
         got = " and ".join(limits) or "none of them"
         raise RoofgateError(f"{document.place(location)}: expected exactly one of {', '.join(_LIMITS)}, got {got}")
-    return next(iter(limits.values()))
+    (limit,) = limits.values()
+    return limit if entry.max_change_in_pairs is None else _in_pairs(document, location, entry, limit)
+
+
+def _in_pairs(document: Document, location: Location, entry: _RuleEntry, limit: Limit) -> Limit:
+    if not isinstance(limit, MaximumChange) or entry.metric is not Metric.TIME:
+        place = document.place((*location, "max_change_in_pairs"))
+        raise RoofgateError(f"{place}: expected beside max_change of 'time' alone, which is what pairs are timed for")
+    return replace(limit, in_pairs=entry.max_change_in_pairs)
 
 
 def _metric(document: Document, location: Location, entry: _RuleEntry, limit: Limit) -> Metric:

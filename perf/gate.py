@@ -11,7 +11,7 @@ a second measurement if paired, beyond the noise floor of all cases between two 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perf.findings import CaseAssessment, Comparison, GateResult, GateVerdict, KernelAssessment, RuleResult
 from perf.model import Direction, Interval, Layer, Metric, Verdict
@@ -110,19 +110,21 @@ def _absence(rule: Rule, findings: Findings) -> str:
 
 def _case_results(rule: Rule, findings: Findings) -> Iterator[RuleResult]:
     if isinstance(rule.limit, MaximumChange):
-        for comparison in _timed_changes(findings):
-            if rule.covers(comparison.subject, comparison.target):
-                yield _change_result(rule, rule.limit, comparison)
+        yield from _timed_change_results(rule, rule.limit, findings)
         return
     for case in findings.cases:
         if rule.covers(case.case.name, case.target):
             yield _figure_result(rule, case.case.name, case.target, _timed_figure(rule, case))
 
 
-def _timed_changes(findings: Findings) -> Iterable[Comparison]:
+def _timed_change_results(rule: Rule, limit: MaximumChange, findings: Findings) -> Iterator[RuleResult]:
     """One change of time per case: of the paired comparison where it has the case, else between two runs."""
-    changes = {(case.case.name, case.target): case.comparison for case in findings.cases}
-    return (changes | {(change.subject, change.target): change for change in findings.paired}).values()
+    in_pairs = limit if limit.in_pairs is None else MaximumChange(fraction=limit.in_pairs)
+    changes = {(case.case.name, case.target): (limit, case.comparison) for case in findings.cases}
+    changes |= {(change.subject, change.target): (in_pairs, change) for change in findings.paired}
+    for allowed, comparison in changes.values():
+        if rule.covers(comparison.subject, comparison.target):
+            yield _change_result(replace(rule, limit=allowed), allowed, comparison)
 
 
 def _kernel_results(rule: Rule, findings: Findings) -> Iterator[RuleResult]:

@@ -29,9 +29,13 @@ class Minimum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaximumChange:
-    """The figure must not get worse than its baseline by more than ``fraction`` of it."""
+    """The figure must not get worse than its baseline by more than ``fraction`` of it.
+
+    ``in_pairs`` holds instead where a paired comparison says by how much: it sees far smaller changes than two runs do.
+    """
 
     fraction: float
+    in_pairs: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

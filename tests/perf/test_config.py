@@ -284,6 +284,8 @@ def test_rules_come_out_typed(tmp_path: Path) -> None:
         ("metric: spill_bytes, max: 0", "metric: peer_ratio, min: 2", "needs a peer"),
         ("max: 0", "max_change: 5 percent", "expected a valid number, got '5 percent'"),
         ("max: 0", "max_change: x%", "got 'x%', expected a percentage such as '10%'"),
+        ("max: 0", "max: 0, max_change_in_pairs: 2%", "beside max_change of 'time' alone"),
+        ("max: 0", "max_change: 0, max_change_in_pairs: 2%", "beside max_change of 'time' alone"),
         ("max: 0", "max_change: -5%", "rules[0].max_change: expected greater than or equal to 0"),
         ("peer: torch_flash", "peer: torch_flsh", "did you mean 'torch_flash'?"),
         ("    cases: attention_*", "    metric: time", "this limit is always of 'peer_ratio'"),

@@ -186,6 +186,17 @@ def test_a_paired_comparison_judges_in_place_of_two_runs(
     assert expected not in (Verdict.INCONCLUSIVE, Verdict.NOT_RUN) or str(paired_change().reason) in result.reason
 
 
+def test_pairs_have_a_limit_of_their_own() -> None:
+    """+4 % in pairs breaches 2 %, though two runs would be allowed a quarter; without it, the same limit holds."""
+    found = replace(with_comparison(), paired=(paired_change(),))
+    strict = judge(rule(Metric.TIME, MaximumChange(fraction=0.25, in_pairs=0.02)), found)
+    alike = judge(rule(Metric.TIME, MaximumChange(fraction=0.25)), found)
+
+    assert (strict.verdict, strict.limit) == (Verdict.REGRESSED, 0.02)
+    assert (alike.verdict, alike.limit) == (Verdict.UNCHANGED, 0.25)
+    assert judge(rule(Metric.TIME, MaximumChange(fraction=0.1, in_pairs=0.9)), with_comparison()).limit == 0.1
+
+
 def test_a_case_that_was_not_compared_in_pairs_keeps_the_rule_of_two_runs() -> None:
     """Each case by the best evidence there is of it, and one that was compared but not measured is judged too."""
     found = replace(with_comparison(), paired=(paired_change(subject="another case"),))
