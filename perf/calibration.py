@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from statistics import median
 
 STABLE_WINDOW = 3
@@ -19,6 +20,14 @@ CACHE_FACTOR = 2
 # The launch queue ran dry if enqueueing took this share of the device's time, or more; see is_launch_bound.
 _LAUNCH_BOUND_SHARE = 0.8
 _SHORTEST_CALL_S = 1e-9
+
+
+class CacheState(Enum):
+    """What a timed call finds in the GPU's L2 cache."""
+
+    WARM = "warm"  # what the call before left there
+    FLUSHED = "flushed"  # nothing of its own: a buffer of twice the cache's size is written before every call
+    ROTATING = "rotating"  # other inputs: so many sets take turns that together they exceed twice the cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

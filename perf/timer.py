@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 
 from kernels.errors import RoofgateError
-from perf.calibration import CACHE_FACTOR, is_launch_bound
+from perf.calibration import CACHE_FACTOR, CacheState, is_launch_bound
 from perf.gpu_conditions import GpuProbe, open_gpu_probe
 from perf.paired.model import GpuConditions
 
@@ -47,14 +47,6 @@ class Timer(Protocol):
     def describe(self, call: Call) -> Mapping[str, str]:
         """How ``call`` is timed, in words, once it has been: clock, state of the caches, kind of launch."""
         ...
-
-
-class CacheState(Enum):
-    """What a timed call finds in the GPU's L2 cache."""
-
-    WARM = "warm"  # what the call before left there
-    FLUSHED = "flushed"  # nothing of its own: a buffer of twice the cache's size is written before every call
-    ROTATING = "rotating"  # other inputs: so many sets take turns that together they exceed twice the cache
 
 
 class LaunchPolicy(Enum):

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from kernels.errors import EXIT_ERROR, EXIT_NO_VERDICT, EXIT_PASS, EXIT_REGRESSION, RoofgateError
 from kernels.workspace import Workspace
+from perf.calibration import CacheState
 from perf.config import Suite, find_suite, load_suites, load_targets, load_thresholds, match_target
 from perf.model import Case, Device, Machine, Verdict
 from perf.paired.decision import looks_within
@@ -72,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_CONTROLS,
         help="cases with equal code to time as A/A controls (default: %(default)s)",
     )
+    parser.add_argument(
+        "--cache",
+        choices=[state.value for state in CacheState],
+        default=CacheState.WARM.value,
+        help="what CUDA calls find in L2: what the call before left, nothing, or other inputs (default: %(default)s)",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the last interrupted comparison of these two")
 
 
@@ -83,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     selected = select_cases(suite, options.keyword)
     revisions = [resolve(name) for name in (options.base, options.candidate)]
     base, candidate = (build_revision(revision, progress=print) for revision in revisions)
-    scope = make_scope(base, candidate, Mode(options.mode), options.threads)
+    scope = replace(make_scope(base, candidate, Mode(options.mode), options.threads), cache=CacheState(options.cache))
     planned = [plan_case(case, device, scope) for device, case in selected]
     workspace = Workspace()
     with workspace.writing("roofgate compare"):
@@ -170,8 +177,9 @@ def _interrupted(workspace: Workspace, session: Session, revisions: Sequence[Rev
             f"--resume: no interrupted comparison of {base.short} and {candidate.short} in "
             f"{workspace.comparisons}; leave --resume out to start one"
         )
-    wanted = (session.plan, session.suite, session.scope.mode, session.scope.machine.fingerprint)
-    if (found.plan, found.suite, found.mode, found.machine.fingerprint) != wanted:
+    scope = session.scope
+    wanted = (session.plan, session.suite, scope.mode, scope.cache.value, scope.machine.fingerprint)
+    if (found.plan, found.suite, found.mode, found.cache, found.machine.fingerprint) != wanted:
         raise RoofgateError(
             f"--resume: {Path(found.path).name} was measured with other options or on another machine; give the same "
             "ones, or leave --resume out to start anew"

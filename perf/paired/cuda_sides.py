@@ -22,14 +22,14 @@ import torch
 from kernels.errors import RoofgateError
 from kernels.interface import AttentionFwdParams, Library
 from kernels.ops import attention_fwd_params, check_attention_inputs
-from perf.calibration import rotation_sets
+from perf.calibration import CacheState, rotation_sets
 from perf.conditions import ConditionsProbe
 from perf.gpu_conditions import around
 from perf.model import Case, Device, DType, Operation
 from perf.paired.model import Conditions, GpuConditions, Side
 from perf.paired.sampling import Sides
 from perf.peers import make_inputs
-from perf.timer import CacheState, CudaTimer, l2_cache_bytes, rotating
+from perf.timer import CudaTimer, l2_cache_bytes, rotating
 
 # Far above the rounding of two right answers, far below what a wrong tile or mask gives (as in perf.measure).
 _TOLERANCE = {DType.BF16: 0.1, DType.FP16: 0.02, DType.FP32: 1e-3}

@@ -170,6 +170,7 @@ class PairedComparison:
     static: tuple[Comparison, ...]  # of CUDA kernels, per architecture and metric
     controls: ControlFinding
     self_controls: tuple[PairedCase, ...] = ()  # the base against itself, where no case has equal code on both sides
+    cache: str = "warm"  # what CUDA calls found in L2: a perf.calibration.CacheState by value
     problems: tuple[Problem, ...] = ()
     complete: bool = True
     wall_s: float = 0.0

@@ -16,6 +16,7 @@ from kernels.case_code import has_same_code
 from kernels.errors import RoofgateError
 from kernels.interface import KernelDType, Library
 from kernels.sources import CUDA_ARCHITECTURES
+from perf.calibration import CacheState
 from perf.compare import compare_captures
 from perf.findings import Comparison
 from perf.model import Capture, Case, Device, Machine, Verdict
@@ -47,6 +48,7 @@ class Scope:
     machine: Machine
     targets: Mapping[Device, str]  # name of the target on each device that is here
     mode: Mode
+    cache: CacheState = CacheState.WARM  # what CUDA calls find in L2
 
     @property
     def sides(self) -> dict[Side, RevisionBuild]:
@@ -116,6 +118,8 @@ def _subject(
     case: Case, device: Device, scope: Scope, sides: Mapping[Side, RevisionBuild], libraries: Mapping[Side, Path]
 ) -> Subject:
     arguments: dict[str, Any] = {"case": case_arguments(case), "threads": scope.machine.threads}
+    if device is Device.CUDA:
+        arguments["cache"] = scope.cache.value
     if scope.mode is Mode.LIBRARIES:
         return Subject(name=case.name, factory=_FACTORIES[device], arguments=arguments, libraries=libraries)
     roots = {side.value: str(build.revision.root) for side, build in sides.items()}

@@ -93,6 +93,7 @@ class Session:
                 for name, (planned, _) in self.controls.items()
                 if planned.subject and name in known
             ),
+            cache=self.scope.cache.value,
             problems=(*self.scope.base.problems, *self.scope.candidate.problems),
             complete=complete,
             wall_s=keeper.wall_s,

@@ -22,7 +22,7 @@ from perf.calibration import (
 )
 from perf.gpu_conditions import GpuProbe
 from perf.paired.model import GpuConditions
-from perf.timer import CacheState, CpuTimer, CudaTimer, LaunchPolicy, rotating
+from perf.timer import CpuTimer, CudaTimer, LaunchPolicy, rotating
 from tests.perf.simulated_cuda import L2_BYTES, SimulatedCuda
 
 SECONDS = st.floats(1e-7, 1e2)
