@@ -14,6 +14,7 @@ from kernels.errors import RoofgateError
 from perf import timer
 from perf.calibration import (
     STABLE_WITHIN,
+    CacheState,
     is_launch_bound,
     is_stable,
     iterations_per_sample,
