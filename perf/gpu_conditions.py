@@ -17,8 +17,9 @@ from perf.paired.model import GpuConditions
 # (docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html). Slowing are those by which, in its words, clocks
 # are reduced below what was asked for. Sync boost is among them: the group runs at "the minimum possible clocks across
 # the entire group", held back by whatever throttles another GPU. So is the "unspecified factor" of older drivers.
+POWER_CAP = "software power cap"
 SLOWING_REASONS = {
-    0x4: "software power cap",
+    0x4: POWER_CAP,
     0x8: "hardware slowdown",
     0x10: "sync boost",
     0x20: "software thermal slowdown",
@@ -56,13 +57,15 @@ def slowing_reasons(mask: int) -> tuple[str, ...]:
 def is_throttled(conditions: GpuConditions, greatest_sm_clock_hz: float | None) -> bool:
     """Whether a sample under these conditions says more about the GPU's limits than about the kernel.
 
-    It does if a slowing reason was active before or after it, or if the SM clock was below 75 % of
-    ``greatest_sm_clock_hz``, the greatest seen in the same measurement. NVBench discards a trial by the latter rule
+    It does if a slowing reason other than the power cap was active before or after it, or if the SM clock was below
+    75 % of ``greatest_sm_clock_hz``, the greatest seen in the same measurement. A GPU at full load is at its power cap
+    as a matter of course (an H100 in every round of attention forward, at 1.86 to 1.95 of 1.98 GHz): that is recorded,
+    and samples would be dropped by it for keeping the GPU busy. NVBench discards a trial by the latter rule
     against the device's default clock (nvbench/detail/measure_cold.cu, record_measurements; threshold 0.75); the
     greatest clock seen serves GPUs whose clocks are locked below the default, on which NVBench's rule left benchmarks
     without a sample (NVBench issue 231).
     """
-    if conditions.throttle_reasons:
+    if set(conditions.throttle_reasons) - {POWER_CAP}:
         return True
     if conditions.sm_clock_hz is None or greatest_sm_clock_hz is None:
         return False

@@ -180,7 +180,7 @@ def test_the_setting_is_entered_around_every_sample_and_not_around_every_call() 
 
 
 FAST = GpuConditions(sm_clock_hz=1.98e9, power_w=400.0)
-CAPPED = GpuConditions(sm_clock_hz=1.7e9, power_w=700.0, throttle_reasons=("software power cap",))
+CAPPED = GpuConditions(sm_clock_hz=1.7e9, power_w=700.0, throttle_reasons=("hardware slowdown",))
 
 
 def two_contenders(world: World) -> dict[str, Contender]:

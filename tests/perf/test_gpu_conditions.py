@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +27,7 @@ from perf.paired.model import GpuConditions
 
 FAST = GpuConditions(sm_clock_hz=1.98e9)
 SLOW = GpuConditions(sm_clock_hz=1.40e9)
-CAPPED = GpuConditions(sm_clock_hz=1.90e9, throttle_reasons=("software power cap",))
+CAPPED = GpuConditions(sm_clock_hz=1.90e9, throttle_reasons=("hardware slowdown",))
 
 
 class FakeNvmlError(Exception):
@@ -299,11 +299,21 @@ def test_around_takes_the_later_clock_and_the_reasons_of_both() -> None:
     assert around(None, None) is None
 
 
+def test_the_power_cap_alone_drops_nothing() -> None:
+    """A GPU at full load is at its power cap as a matter of course; only a clock that has fallen far counts."""
+    capped = GpuConditions(sm_clock_hz=1.90e9, throttle_reasons=("software power cap",))
+    fallen = replace(capped, sm_clock_hz=1.2e9)
+
+    kept = keep_unthrottled([(FAST,), (capped,), (fallen,)])
+
+    assert (kept.indices, kept.dropped) == ((0, 1), 1)
+
+
 def test_a_summary_has_medians_of_what_is_known() -> None:
     """A reading that failed once does not count as zero."""
     summary = summarize([FAST, SLOW, CAPPED, GpuConditions(power_w=300.0)])
 
-    assert summary == GpuConditions(sm_clock_hz=1.9e9, power_w=300.0, throttle_reasons=("software power cap",))
+    assert summary == GpuConditions(sm_clock_hz=1.9e9, power_w=300.0, throttle_reasons=("hardware slowdown",))
     assert summarize([]) is None
 
 

@@ -64,7 +64,7 @@ def observed(_: Any, libraries: Mapping[Side, Path], generator: random.Random) -
 
 def throttled(*_: Any) -> Sides:
     """A GPU whose power is capped in the first block."""
-    reasons = iter([("software power cap",)])
+    reasons = iter([("hardware slowdown",)])
     return Sides(
         samplers={side: _sampler(side, per_sample_s=2e-4) for side in Side},
         end_block=lambda: Conditions(
