@@ -104,14 +104,18 @@ def print_comparison(comparison: PairedComparison, console: Console) -> None:
     for title in ("case", "on", "time", "interval", "detects", "verdict"):
         table.add_column(title, overflow="fold")
     for case, finding in cases:
-        verdict = Text(finding.verdict.value.replace("_", " "), style=_STYLES.get(finding.verdict, ""))
+        verdict = Text(_words(finding.verdict), style=_STYLES.get(finding.verdict, ""))
         table.add_row(Text(case.case.name), Text(case.target), *_figures(finding), verdict)
     console.print(table)
     for case, finding in cases:
         if finding.verdict in _STYLES:
-            console.print(Text(f"{case.case.name}: {finding.verdict.value}: {finding.reason}"), soft_wrap=True)
+            console.print(Text(f"{case.case.name}: {_words(finding.verdict)}: {finding.reason}"), soft_wrap=True)
     _print_static(comparison, console)
     console.print(Text(f"controls: {comparison.controls.reason}", style="dim"), soft_wrap=True)
+
+
+def _words(verdict: Verdict) -> str:
+    return verdict.value.replace("_", " ")
 
 
 def _figures(finding: Finding) -> tuple[str, str, str]:
