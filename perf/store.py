@@ -38,6 +38,7 @@ from perf.model import (
     Run,
     StepStatus,
 )
+from perf.stored_document import read_document
 
 SCHEMA = 1
 _KEY = "roofgate"
@@ -106,19 +107,7 @@ def write_run(folder: Path, document: Mapping[str, Any]) -> Path:
 
 def read_run(path: Path) -> Run:
     """Read one run file; raises :class:`RoofgateError` that says why a file cannot be used."""
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RoofgateError(f"cannot be opened ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise RoofgateError(f"truncated or no JSON ({error})") from error
-    if not isinstance(document, dict) or not isinstance(document.get(_KEY), dict):
-        raise RoofgateError("foreign: has no 'roofgate' entry, so it was not written by this program")
-    schema = document[_KEY].get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise RoofgateError(f"schema {schema} is newer than {SCHEMA}, the newest this version reads; update roofgate")
-    if schema != SCHEMA:
-        raise RoofgateError(f"schema is {schema!r}, expected {SCHEMA}")
+    document = read_document(path, _KEY, SCHEMA)
     try:
         return replace(_run_from(document), path=str(path))
     except _MALFORMED as error:

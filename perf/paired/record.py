@@ -23,6 +23,7 @@ from kernels.workspace import Workspace
 from perf.model import Problem
 from perf.paired.codec import decode, encode
 from perf.paired.model import Block, PairedComparison, RevisionInfo
+from perf.stored_document import read_document
 
 SCHEMA = 1
 _KEY = "roofgate_comparison"
@@ -69,19 +70,7 @@ def _document(comparison: PairedComparison) -> dict[str, Any]:
 
 def read_comparison(path: Path) -> PairedComparison:
     """Read one file, complete or not; raises :class:`RoofgateError` that says why it cannot be used."""
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RoofgateError(f"cannot be opened ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise RoofgateError(f"truncated or no JSON ({error!r:.200})") from error
-    if not isinstance(document, dict) or not isinstance(document.get(_KEY), dict):
-        raise RoofgateError(f"foreign: has no {_KEY!r} entry, so it was not written by this program")
-    schema = document[_KEY].get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise RoofgateError(f"schema {schema} is newer than {SCHEMA}, the newest this version reads; update roofgate")
-    if schema != SCHEMA:
-        raise RoofgateError(f"schema is {schema!r}, expected {SCHEMA}")
+    document = read_document(path, _KEY, SCHEMA)
     try:
         comparison: PairedComparison = decode(PairedComparison, document.get("comparison"))
         _check_samples(comparison)
