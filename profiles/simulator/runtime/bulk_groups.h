@@ -1,0 +1,5 @@
+// Bulk and tensor copies of one warp that are under way.
+#pragma once
+namespace roofgate::sim {
+struct BulkGroups {};
+}  // namespace roofgate::sim

@@ -1,0 +1,5 @@
+// Warpgroup products of one warp that are under way.
+#pragma once
+namespace roofgate::sim {
+struct WgmmaGroups {};
+}  // namespace roofgate::sim
