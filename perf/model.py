@@ -51,6 +51,44 @@ class Metric(Enum):
     SASS_ASYNC_COPIES = ("sass_async_copies", "instructions", Direction.NEITHER, Layer.STATIC)
     SASS_SPECIAL_FUNCTION = ("sass_special_function", "instructions", Direction.NEITHER, Layer.STATIC)
     SASS_LOCAL_MEMORY = ("sass_local_memory", "instructions", Direction.LOWER_IS_BETTER, Layer.STATIC)
+    # Of one fixed launch, counted by warps in PTX: neither SASS nor time.
+    SIMULATED_FINDINGS = ("simulated_findings", "findings", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_INSTRUCTIONS = (
+        "simulated_warp_instructions",
+        "warp-instructions",
+        Direction.LOWER_IS_BETTER,
+        Layer.SIMULATED,
+    )
+    SIMULATED_TENSOR = ("simulated_tensor", "warp-instructions", Direction.NEITHER, Layer.SIMULATED)
+    SIMULATED_FLOAT = ("simulated_float", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_SPECIAL = ("simulated_special_function", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_INTEGER = ("simulated_integer", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_CONVERT = ("simulated_convert", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_MOVE = ("simulated_move", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_LANES = ("simulated_lane_exchange", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_LOAD_STORE = ("simulated_load_store", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_CONTROL = ("simulated_control", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_DIVERGENT = (
+        "simulated_divergent_executions",
+        "warp-instructions",
+        Direction.LOWER_IS_BETTER,
+        Layer.SIMULATED,
+    )
+    SIMULATED_BARRIERS = ("simulated_barriers", "warp-barriers", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_WAVEFRONTS = (
+        "simulated_shared_wavefronts_per_request",
+        "wavefronts/request",
+        Direction.LOWER_IS_BETTER,
+        Layer.SIMULATED,
+    )
+    SIMULATED_SECTORS = (
+        "simulated_global_sectors_per_request",
+        "sectors/request",
+        Direction.LOWER_IS_BETTER,
+        Layer.SIMULATED,
+    )
+    SIMULATED_GLOBAL_SECTORS = ("simulated_global_sectors", "sectors", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_COPY_BYTES = ("simulated_copy_bytes", "B", Direction.NEITHER, Layer.SIMULATED)
 
     def __init__(self, key: str, unit: str, direction: Direction, layer: Layer) -> None:
         self.key = key

@@ -1,5 +1,45 @@
-// Asynchronous copies of one warp that are under way.
+// Asynchronous copies (cp.async) of one warp that are under way.
+//
+// Every thread of a warp has groups of its own. A lane's groups are numbered 0, 1, ... as it
+// commits them, and its open group has the number of those it committed. Copies that one
+// instruction starts in lanes with the same open group are kept together; lanes that diverged
+// between commits give several. So each lane waits for exactly its own copies, and no more is
+// stored for a converged warp than one record per instruction.
 #pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "lanes.h"
+
 namespace roofgate::sim {
-struct CopyGroups {};
+
+struct AsyncAccess;
+struct Warp;
+
+// What one cp.async started in lanes whose open group had the number `group`.
+struct StartedCopy {
+  LaneMask lanes = 0;  // whose bytes have not arrived
+  uint32_t group = 0;
+  uint32_t bytes = 0;       // written by each lane: 4, 8 or 16
+  uint8_t read[kLanes];     // bytes read by each lane; the rest of `bytes` is zero
+  uint32_t target[kLanes];  // offsets in the block's shared memory
+  const std::byte* source[kLanes];
+  std::shared_ptr<AsyncAccess> access;  // nullptr unless races are checked
+};
+
+struct CopyGroups {
+  uint32_t committed[kLanes] = {};   // groups of each lane
+  std::vector<StartedCopy> started;  // in the order of the program
+  std::optional<uint32_t> agent;     // of the clocks, once there was a copy with races checked
+  uint32_t time = 0;                 // of the agent
+};
+
+// The bytes of all copies that `lanes` started, committed or not, arrive now. For lanes that exit,
+// and for mbarriers that count copies.
+void finish_copies(Warp& warp, LaneMask lanes);
+
 }  // namespace roofgate::sim

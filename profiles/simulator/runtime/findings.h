@@ -45,7 +45,8 @@ struct Party {
 
 struct Finding {
   Check check;
-  std::string message;  // one sentence; where and who is added from the fields
+  // One sentence; where and who is added from the fields. "{site 12}" stands for a source line.
+  std::string message;
   LaneMask lanes = 0;
   Space space = Space::kNone;
   uint64_t address = 0;

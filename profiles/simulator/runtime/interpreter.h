@@ -9,9 +9,12 @@ namespace roofgate::sim {
 extern thread_local Warp* current_warp;
 extern thread_local const Instruction* current_instruction;
 
-// Runs until no lane of the warp can go on, or about `quantum` instructions were executed. Throws
-// LaunchFailure if the kernel cannot go on.
-void run_warp(Warp& warp, uint64_t quantum);
+// Whether any lane of the warp can go on.
+bool can_run(const Warp& warp);
+
+// Runs until no lane of the warp can go on, or `quantum` instructions were executed. Returns how many
+// were. Throws LaunchFailure if the kernel cannot go on.
+uint64_t run_warp(Warp& warp, uint64_t quantum);
 
 // Sends the lanes of `taken` (all executing or some) to `target`, the other active lanes on to the next
 // instruction: for handlers of branches, which then return Status::kJumped.

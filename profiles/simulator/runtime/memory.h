@@ -23,7 +23,8 @@ constexpr uint64_t kLocalWindow = uint64_t{2} << 56;
 constexpr uint64_t kParameterWindow = uint64_t{3} << 56;
 constexpr uint32_t kClusterRankShift = 24;
 
-enum class Access { kRead, kWrite, kAtomic };
+// Strong accesses (volatile, relaxed, acquire, release, atomic) do not race with each other.
+enum class Access { kRead, kWrite, kAtomic, kStrongRead, kStrongWrite };
 
 // The block that owns a shared address, and the offset in its memory.
 struct SharedPlace {

@@ -44,7 +44,7 @@ struct Options {
 struct SiteCounters {
   uint64_t executed = 0;    // by a warp
   uint64_t lanes = 0;       // that executed it
-  uint64_t divergent = 0;   // executions without all live lanes; for a branch, those that split
+  uint64_t divergent = 0;   // executions without all live lanes; of a branch, those that split
   uint64_t requests = 0;    // to memory
   uint64_t wavefronts = 0;  // shared memory
   uint64_t sectors = 0;     // global memory, 32 bytes each
@@ -53,13 +53,18 @@ struct SiteCounters {
 
 // Lanes that stop say why, for the deadlock report.
 enum class WaitKind : uint8_t {
-  kNone,
   kBarrier,      // bar.sync: object is the barrier's number
   kMbarrier,     // mbarrier.try_wait: object is its shared address
   kCopies,       // asynchronous copies
   kCluster,      // barrier.cluster
-  kConvergence,  // other lanes of the warp
   kPolling,      // a loop on memory
+};
+
+// Lanes of a warp that stopped together.
+struct Wait {
+  LaneMask lanes;
+  WaitKind kind;
+  uint64_t object;
 };
 
 struct Warp {
@@ -71,8 +76,8 @@ struct Warp {
   LaneMask live = 0;
   LaneMask active = 0;
   LaneMask executing = 0;
-  LaneMask waiting = 0;  // live lanes that stopped
-  LaneMask parked = 0;   // of these, stopped until other lanes of the warp reach the same place
+  LaneMask waiting = 0;  // live lanes that stopped until somebody wakes them
+  LaneMask parked = 0;   // live lanes that stopped until other lanes of the warp reach their place
 
   uint32_t pc = 0;        // of the active lanes
   uint32_t merge_pc = 0;  // where the active lanes may meet others; ~0u if there are none
@@ -83,9 +88,11 @@ struct Warp {
 
   VectorClock clock;
   VectorClock async_clock;
+  RemoteClocks remote;
+  Fences fences;
 
-  WaitKind wait = WaitKind::kNone;
-  uint64_t wait_object = 0;
+  std::vector<Wait> waits;     // why lanes wait
+  uint64_t executed = 0;       // instructions
   bool poll_released = false;  // nothing else can run: a poll has to answer "no"
 
   CopyGroups copies;  // cp.async
@@ -103,15 +110,22 @@ struct Warp {
   bool converged() const { return active == live; }
 };
 
+// A warp that stopped at a barrier.
+struct BarrierWaiter {
+  Warp* warp;
+  LaneMask lanes;
+  const Instruction* instruction;
+};
+
 struct Barrier {
-  uint32_t expected_lanes = 0;  // 0: nobody has arrived
+  bool in_use = false;          // somebody has arrived in the present phase
+  uint32_t expected_lanes = 0;  // 0: all that live
   uint32_t arrived_lanes = 0;
-  uint32_t first_site = 0;
-  uint64_t generation = 0;
+  uint32_t first_site = 0;    // of the present phase
+  uint32_t first_warp = 0;
+  uint32_t true_lanes = 0;    // barrier.red: for how many lanes the predicate held
   SyncPoint point;
-  LaneMask reduction = 0;  // barrier.red
-  uint32_t reduction_count = 0;
-  std::vector<Warp*> waiters;
+  std::vector<BarrierWaiter> waiters;
 };
 
 constexpr int kBarriers = 16;
@@ -142,8 +156,8 @@ struct Cluster {
   Barrier barrier;              // barrier.cluster
   uint32_t next_agent = 0;      // see new_agent
   uint64_t random_state = 0;    // of this cluster's schedule
-  uint64_t executed = 0;        // warp-instructions
-  std::vector<SiteCounters> counters;  // by site
+  SiteCounters* counters = nullptr;  // by site
+  uint64_t progress = 0;             // grows whenever something that lanes wait for happens
 };
 
 struct Launch {
@@ -154,7 +168,6 @@ struct Launch {
   Options options;
   std::vector<SiteCounters> counters;
   std::unique_ptr<GlobalShadow> global_shadow;  // nullptr unless races are checked
-  std::atomic<uint64_t> executed = 0;
 };
 
 inline Launch& launch_of(const Warp& warp) { return *warp.block->cluster->launch; }
@@ -171,20 +184,20 @@ uint32_t new_agent(Cluster& cluster);
 // instruction, with kRetry they execute it again.
 Status wait_for(Warp& warp, Status status, WaitKind kind, uint64_t object);
 
-// Wakes the lanes of the warp that wait.
-void wake(Warp& warp);
-
-// Wakes all warps of the cluster that wait for `kind` (and `object`, unless it is ~0).
-void wake_waiters(Cluster& cluster, WaitKind kind, uint64_t object);
+// Wakes the lanes of one warp, or of all warps of a block or cluster, that wait for this.
+void wake(Warp& warp, WaitKind kind, uint64_t object);
+void wake(Block& block, WaitKind kind, uint64_t object);
+void wake(Cluster& cluster, WaitKind kind, uint64_t object);
 
 // A random number below `bound` from the cluster's schedule; 0 if there is no seed.
 uint32_t choose(Cluster& cluster, uint32_t bound);
 
-// Ends the launch with a finding unless all live lanes execute an instruction that needs them all.
+// For instructions that need all live lanes: lanes that lag behind are waited for (by an exception
+// that the interpreter catches); lanes that never come end the launch with a finding.
 void require_convergence(Warp& warp, const Instruction& instruction);
 
-// Whether all lanes of `members` that are still alive execute this instruction now. If not, the
-// executing lanes are parked: return Status::kRetry at once.
-bool members_arrived(Warp& warp, const Instruction& instruction, LaneMask members);
+// Whether all live lanes that the executing lanes' member masks name execute this instruction now. If
+// not, the executing lanes are parked: return Status::kRetry at once.
+bool members_arrived(Warp& warp, const Instruction& instruction, const Lanes<uint32_t>& members);
 
 }  // namespace roofgate::sim

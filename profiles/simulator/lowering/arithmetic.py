@@ -1,0 +1,204 @@
+"""Lowering of arithmetic: of integers, f32 and f64, halves, and the approximations.
+
+Operations are named as in PTX without what does not change the result: ``add.b32`` for every 32-bit integer,
+``add.ftz.f32`` for ``add.rn.ftz.f32``. Operands are the destination and the sources in PTX's order. Rounding other than
+to the nearest makes ``add.directed.f32``, with three numbers behind: the rounding (see :data:`modifiers.ROUNDINGS`), .ftz, .sat.
+"""
+
+from __future__ import annotations
+
+from profiles.simulator.lowering.context import Context, Lowered, lowers
+from profiles.simulator.lowering.modifiers import HALVES, INTEGERS, ROUNDINGS, Modifiers, bits, operands
+from profiles.simulator.ptx.syntax import Instruction
+
+def _named(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
+
+
+@lowers("add", "sub")
+def _add(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type(*INTEGERS, "u16x2", "s16x2", "f32", "f64", *HALVES)
+    if type_name in INTEGERS:
+        return _integer_sum(instruction, context, modifiers, type_name)
+    if type_name in ("u16x2", "s16x2"):
+        modifiers.finish()
+        return Lowered(f"{instruction.root}.u16x2", operands(instruction, context, (type_name,) * 3))
+    return _float(instruction, context, modifiers, type_name, sources=2)
+
+
+def _integer_sum(instruction: Instruction, context: Context, modifiers: Modifiers, type_name: str) -> Lowered:
+    saturating = type_name == "s32" and modifiers.has("sat")
+    modifiers.finish()
+    name = f"{instruction.root}.sat.s32" if saturating else f"{instruction.root}.{bits(type_name)}"
+    return Lowered(name, operands(instruction, context, (type_name,) * 3))
+
+
+def _float(
+    instruction: Instruction, context: Context, modifiers: Modifiers, type_name: str, sources: int, root: str = ""
+) -> Lowered:
+    """An instruction of floats that all have one type, with any of .rn .rz .rm .rp, .ftz, .sat, .relu, .oob."""
+    rounding = modifiers.take(*ROUNDINGS) or "rn"
+    flags = modifiers.present("ftz", "sat", "relu", "oob")
+    modifiers.finish()
+    name = root or instruction.root
+    slots = operands(instruction, context, (type_name,) * (1 + sources))
+    if rounding == "rn":
+        return Lowered(_named(name, *flags, type_name), slots)
+    if type_name not in ("f32", "f64"):
+        context.fail(f".{type_name} is only rounded to the nearest")
+    directed = (ROUNDINGS[rounding], int("ftz" in flags), int("sat" in flags))
+    return Lowered(f"{name}.directed.{type_name}", slots + directed)
+
+
+@lowers("mul")
+def _multiply(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type(*INTEGERS, "f32", "f64", *HALVES)
+    if type_name in INTEGERS:
+        return _integer_product(instruction, context, modifiers, type_name, (type_name, type_name))
+    return _float(instruction, context, modifiers, type_name, sources=2)
+
+
+@lowers("mad")
+def _multiply_add(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type(*INTEGERS, "f32", "f64")
+    if type_name in INTEGERS:
+        return _integer_product(instruction, context, modifiers, type_name, (type_name,) * 3)
+    return _float(instruction, context, modifiers, type_name, sources=3, root="fma")
+
+
+def _integer_product(
+    instruction: Instruction, context: Context, modifiers: Modifiers, type_name: str, sources: tuple[str, ...]
+) -> Lowered:
+    part = modifiers.need("the part of the product", "lo", "hi", "wide")
+    saturating = instruction.root == "mad" and part == "hi" and type_name == "s32" and modifiers.has("sat")
+    modifiers.finish()
+    result = _twice(type_name, context) if part == "wide" else type_name
+    slots = operands(instruction, context, (result, *sources[:2], *(result for _ in sources[2:])))
+    kind = bits(type_name) if part == "lo" else type_name
+    return Lowered(_named(instruction.root, part, "sat" if saturating else "", kind), slots)
+
+
+def _twice(type_name: str, context: Context) -> str:
+    if type_name.endswith("64"):
+        context.fail("there is no integer with twice 64 bits")
+    return type_name[0] + str(2 * int(type_name[1:]))
+
+
+@lowers("fma")
+def _fused(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    return _float(instruction, context, modifiers, modifiers.type("f32", "f64", *HALVES), sources=3)
+
+
+@lowers("mul24", "mad24")
+def _24_bits(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type("u32", "s32")
+    part = modifiers.need("the part of the product", "lo", "hi")
+    saturating = instruction.root == "mad24" and part == "hi" and type_name == "s32" and modifiers.has("sat")
+    modifiers.finish()
+    count = 3 if instruction.root == "mul24" else 4
+    name = _named(instruction.root, part, "sat" if saturating else "", type_name)
+    return Lowered(name, operands(instruction, context, (type_name,) * count))
+
+
+@lowers("sad")
+def _absolute_difference(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type(*INTEGERS)
+    modifiers.finish()
+    return Lowered(f"sad.{type_name}", operands(instruction, context, (type_name,) * 4))
+
+
+@lowers("rem")
+def _remainder(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type(*INTEGERS)
+    modifiers.finish()
+    return Lowered(f"rem.{type_name}", operands(instruction, context, (type_name,) * 3))
+
+
+@lowers("div")
+def _divide(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type(*INTEGERS, "f32", "f64")
+    if type_name in INTEGERS:
+        modifiers.finish()
+        return Lowered(f"div.{type_name}", operands(instruction, context, (type_name,) * 3))
+    precision = modifiers.take("approx", "full") if type_name == "f32" else None
+    # .full promises 2 ulp; the correctly rounded quotient is within.
+    root = "div.approx" if precision == "approx" else "div"
+    return _float(instruction, context, modifiers, type_name, sources=2, root=root)
+
+
+@lowers("abs", "neg")
+def _sign(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type("s16", "s32", "s64", "f32", "f64", *HALVES)
+    if type_name in INTEGERS:
+        modifiers.finish()
+        kind = bits(type_name) if instruction.root == "neg" else type_name
+        return Lowered(f"{instruction.root}.{kind}", operands(instruction, context, (type_name,) * 2))
+    return _float(instruction, context, modifiers, type_name, sources=1)
+
+
+@lowers("min", "max")
+def _extremum(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type(*INTEGERS, "u16x2", "s16x2", "f32", "f64", *HALVES)
+    if type_name in INTEGERS or type_name in ("u16x2", "s16x2"):
+        flags: tuple[str, ...] = modifiers.present("relu")
+    else:
+        flags = _float_extremum_flags(modifiers, context)
+    modifiers.finish()
+    return Lowered(_named(instruction.root, *flags, type_name), operands(instruction, context, (type_name,) * 3))
+
+
+def _float_extremum_flags(modifiers: Modifiers, context: Context) -> tuple[str, ...]:
+    flags = modifiers.present("NaN", "xorsign", "ftz")
+    if modifiers.has("abs") != ("xorsign" in flags):
+        context.fail(".xorsign and .abs belong together")
+    return flags
+
+
+@lowers("copysign")
+def _copy_sign(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type("f32", "f64")
+    modifiers.finish()
+    return Lowered(f"copysign.{type_name}", operands(instruction, context, (type_name,) * 3))
+
+
+@lowers("rcp", "sqrt", "rsqrt")
+def _root_or_reciprocal(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type("f32", "f64")
+    approximate = modifiers.has("approx")
+    if instruction.root == "rsqrt" and not approximate:
+        context.fail("rsqrt is always .approx")
+    root = instruction.root
+    if type_name == "f64" and approximate and root == "rcp":
+        root = "rcp.approx"
+    if type_name == "f64" and root == "rsqrt" and "ftz" in instruction.parts:
+        root = "rsqrt.approx"
+    # The correctly rounded f32 result is within what .approx promises.
+    return _float(instruction, context, modifiers, type_name, sources=1, root=root)
+
+
+@lowers("sin", "cos", "lg2")
+def _approximation(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type("f32")
+    modifiers.need("the precision", "approx")
+    return _float(instruction, context, modifiers, type_name, sources=1)
+
+
+@lowers("ex2", "tanh")
+def _half_approximation(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type("f32", *HALVES)
+    modifiers.need("the precision", "approx")
+    return _float(instruction, context, modifiers, type_name, sources=1)

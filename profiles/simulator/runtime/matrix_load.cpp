@@ -1,0 +1,122 @@
+// ldmatrix, stmatrix and movmatrix: 8x8 matrices of 16-bit elements between shared memory and
+// fragments.
+//
+// Matrix i of an instruction has its rows of 16 bytes at the addresses in lanes 8 i to 8 i + 7. In
+// registers lane l holds elements 2 (l % 4) and the next of row l / 4, or of column l / 4 with
+// .trans. Each matrix is counted as one request of eight rows: one wavefront unless rows share
+// banks.
+#include <cstring>
+
+#include "full_warp.h"
+#include "memory.h"
+#include "shared_operand.h"
+
+namespace roofgate::sim {
+namespace {
+
+constexpr int kRows = 8;
+constexpr int kColumns = 8;
+constexpr int kThreads = 4;  // that hold a row
+constexpr uint32_t kRowBytes = 16;
+
+struct Matrix {
+  uint16_t element[kRows][kColumns];
+};
+
+// Which element is the low (0) or high (1) half of a lane's register.
+template <bool kTransposed>
+uint16_t& element_of(Matrix& matrix, int lane, int half) {
+  const int major = lane / kThreads, minor = 2 * (lane % kThreads) + half;
+  return kTransposed ? matrix.element[minor][major] : matrix.element[major][minor];
+}
+
+template <bool kTransposed>
+void to_fragment(Matrix& matrix, Lanes<uint32_t>& fragment) {
+  for (int l = 0; l < kLanes; ++l) {
+    fragment[l] = element_of<kTransposed>(matrix, l, 0) |
+                  uint32_t{element_of<kTransposed>(matrix, l, 1)} << 16;
+  }
+}
+
+template <bool kTransposed>
+void to_matrix(const Lanes<uint32_t>& fragment, Matrix& matrix) {
+  for (int l = 0; l < kLanes; ++l) {
+    element_of<kTransposed>(matrix, l, 0) = static_cast<uint16_t>(fragment[l]);
+    element_of<kTransposed>(matrix, l, 1) = static_cast<uint16_t>(fragment[l] >> 16);
+  }
+}
+
+// Places of all rows, checked and counted.
+template <int kMatrices>
+struct Rows {
+  Rows(Warp& warp, const Instruction& instruction, int first_operand, Access access) {
+    Lanes<uint32_t> addresses;
+    for (int lane = 0; lane < kMatrices * kRows; ++lane) {
+      const uint32_t address = shared_operand(warp, instruction, first_operand, lane);
+      addresses[lane] = address;
+      place[lane] = access_shared(warp, instruction, lane, address, kRowBytes, access);
+    }
+    for (int matrix = 0; matrix < kMatrices; ++matrix) {
+      constexpr LaneMask kMatrixLanes = (1u << kRows) - 1;
+      count_shared(warp, instruction, addresses, kMatrixLanes << (kRows * matrix), kRowBytes);
+    }
+  }
+
+  std::byte* place[kMatrices * kRows];
+};
+
+// Operands: a register for each matrix, the shared address.
+template <int kMatrices, bool kTransposed>
+Status load(Warp& warp, const Instruction& instruction) {
+  require_full_warp(warp, instruction);
+  const Rows<kMatrices> rows(warp, instruction, kMatrices, Access::kRead);
+  for (int i = 0; i < kMatrices; ++i) {
+    Matrix matrix;
+    for (int row = 0; row < kRows; ++row) {
+      std::memcpy(matrix.element[row], rows.place[i * kRows + row], kRowBytes);
+    }
+    to_fragment<kTransposed>(matrix, warp.lanes<uint32_t>(instruction.operands[i]));
+  }
+  return Status::kNext;
+}
+
+// Operands: the shared address, a register for each matrix.
+template <int kMatrices, bool kTransposed>
+Status store(Warp& warp, const Instruction& instruction) {
+  require_full_warp(warp, instruction);
+  const Rows<kMatrices> rows(warp, instruction, 0, Access::kWrite);
+  for (int i = 0; i < kMatrices; ++i) {
+    Matrix matrix;
+    to_matrix<kTransposed>(warp.lanes<uint32_t>(instruction.operands[kSharedOperands + i]), matrix);
+    for (int row = 0; row < kRows; ++row) {
+      std::memcpy(rows.place[i * kRows + row], matrix.element[row], kRowBytes);
+    }
+  }
+  return Status::kNext;
+}
+
+// Operands: destination, source.
+Status transpose(Warp& warp, const Instruction& instruction) {
+  require_full_warp(warp, instruction);
+  Matrix matrix;
+  to_matrix<false>(warp.lanes<uint32_t>(instruction.operands[1]), matrix);
+  to_fragment<true>(matrix, warp.lanes<uint32_t>(instruction.operands[0]));
+  return Status::kNext;
+}
+
+ROOFGATE_OPERATION("ldmatrix.x1", load<1, false>);
+ROOFGATE_OPERATION("ldmatrix.x2", load<2, false>);
+ROOFGATE_OPERATION("ldmatrix.x4", load<4, false>);
+ROOFGATE_OPERATION("ldmatrix.x1.trans", load<1, true>);
+ROOFGATE_OPERATION("ldmatrix.x2.trans", load<2, true>);
+ROOFGATE_OPERATION("ldmatrix.x4.trans", load<4, true>);
+ROOFGATE_OPERATION("stmatrix.x1", store<1, false>);
+ROOFGATE_OPERATION("stmatrix.x2", store<2, false>);
+ROOFGATE_OPERATION("stmatrix.x4", store<4, false>);
+ROOFGATE_OPERATION("stmatrix.x1.trans", store<1, true>);
+ROOFGATE_OPERATION("stmatrix.x2.trans", store<2, true>);
+ROOFGATE_OPERATION("stmatrix.x4.trans", store<4, true>);
+ROOFGATE_OPERATION("movmatrix.trans", transpose);
+
+}  // namespace
+}  // namespace roofgate::sim

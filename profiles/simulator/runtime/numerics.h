@@ -1,0 +1,228 @@
+// Number formats of PTX and the rounding between them.
+//
+// Everything is branch-free and of fixed order, so that loops over lanes become vector instructions
+// and results are the same on every machine. What PTX leaves open is fixed here: a NaN result is
+// always the canonical one (0x7fffffff for f32, 0x7fff for f16 and bf16, 0x7fffffffffffffff for
+// f64), because the payload that the host would give depends on the operand order that its compiler
+// chose.
+#pragma once
+
+#include <bit>
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+namespace roofgate::sim {
+
+enum class Rounding {
+  kNearestEven,    // .rn
+  kTowardZero,     // .rz
+  kDown,           // .rm
+  kUp,             // .rp
+  kNearestAway,    // .rna: ties away from zero
+};
+
+// What a magnitude beyond the largest finite number becomes.
+enum class Overflow {
+  kInfinity,  // IEEE: infinity, or the largest number if rounding goes the other way
+  kSaturate,  // .satfinite: the largest number, for an infinite input too
+};
+
+// --- the formats of whole registers ---
+
+template <class Value>
+struct Binary;
+
+template <>
+struct Binary<float> {
+  using Word = uint32_t;
+  using SignedWord = int32_t;
+  static constexpr int kExponentBits = 8;
+  static constexpr int kMantissaBits = 23;
+  static constexpr Word kNan = 0x7fffffff;
+};
+
+template <>
+struct Binary<double> {
+  using Word = uint64_t;
+  using SignedWord = int64_t;
+  static constexpr int kExponentBits = 11;
+  static constexpr int kMantissaBits = 52;
+  static constexpr Word kNan = 0x7fffffffffffffff;
+};
+
+template <class Value>
+constexpr typename Binary<Value>::Word to_bits(Value value) {
+  return std::bit_cast<typename Binary<Value>::Word>(value);
+}
+
+template <class Value>
+constexpr Value from_bits(typename Binary<Value>::Word bits) {
+  return std::bit_cast<Value>(bits);
+}
+
+template <class Value>
+constexpr Value canonical(Value value) {
+  return value == value ? value : from_bits<Value>(Binary<Value>::kNan);
+}
+
+// .ftz: a subnormal number becomes the zero of its sign.
+inline float flush(float value) {
+  return std::fabs(value) < FLT_MIN ? from_bits<float>(to_bits(value) & 0x80000000u) : value;
+}
+
+// f64 has no .ftz.
+inline double flush(double value) { return value; }
+
+// .sat: [0, 1]; NaN and -0 become +0.
+template <class Value>
+constexpr Value saturate(Value value) {
+  return value > 0 ? (value < 1 ? value : Value{1}) : Value{0};
+}
+
+// --- small formats, held in the low bits of an integer ---
+
+enum class Specials {
+  kIeee,     // exponent of all ones: infinity and NaN
+  kNanOnly,  // all ones: NaN; no infinity
+  kNone,     // numbers only
+};
+
+template <int kExponent, int kMantissa, Specials kSpecial>
+struct SmallFloat {
+  static constexpr int kExponentBits = kExponent;
+  static constexpr int kMantissaBits = kMantissa;
+  static constexpr Specials kSpecials = kSpecial;
+  static constexpr int kBits = 1 + kExponent + kMantissa;
+  static constexpr int kBias = (1 << (kExponent - 1)) - 1;
+  static constexpr uint32_t kSign = 1u << (kBits - 1);
+  static constexpr uint32_t kMagnitude = kSign - 1;
+  static constexpr uint32_t kNan = kMagnitude;  // canonical; meaningless with Specials::kNone
+  static constexpr uint32_t kInfinity = kMagnitude >> kMantissa << kMantissa;  // kIeee only
+  static constexpr uint32_t kLargest = kSpecial == Specials::kIeee      ? kInfinity - 1
+                                       : kSpecial == Specials::kNanOnly ? kMagnitude - 1
+                                                                        : kMagnitude;
+};
+
+using Float16 = SmallFloat<5, 10, Specials::kIeee>;
+using BFloat16 = SmallFloat<8, 7, Specials::kIeee>;
+using TensorFloat32 = SmallFloat<8, 10, Specials::kIeee>;  // here in the low 19 bits
+using E4M3 = SmallFloat<4, 3, Specials::kNanOnly>;
+using E5M2 = SmallFloat<5, 2, Specials::kIeee>;
+using E2M3 = SmallFloat<2, 3, Specials::kNone>;
+using E3M2 = SmallFloat<3, 2, Specials::kNone>;
+using E2M1 = SmallFloat<2, 1, Specials::kNone>;
+
+// Whether rounding goes away from zero, given the bits that are kept and the rest.
+template <Rounding kRounding, class Word>
+constexpr bool rounds_up(bool negative, Word kept, Word rest, Word half) {
+  switch (kRounding) {
+    case Rounding::kNearestEven:
+      return rest > half || (rest == half && (kept & 1) && rest != 0);
+    case Rounding::kNearestAway:
+      return rest >= half && rest != 0;
+    case Rounding::kTowardZero:
+      return false;
+    case Rounding::kDown:
+      return negative && rest != 0;
+    case Rounding::kUp:
+      return !negative && rest != 0;
+  }
+  return false;
+}
+
+// Bits of the magnitude that stands for "too large".
+template <class Format, Rounding kRounding, Overflow kOverflow>
+constexpr uint32_t overflow_bits(bool negative) {
+  if (kOverflow == Overflow::kSaturate || Format::kSpecials == Specials::kNone) {
+    return Format::kLargest;
+  }
+  if (Format::kSpecials == Specials::kNanOnly) return Format::kNan;
+  const bool to_largest = kRounding == Rounding::kTowardZero ||
+                          (kRounding == Rounding::kDown && !negative) ||
+                          (kRounding == Rounding::kUp && negative);
+  return to_largest ? Format::kLargest : Format::kInfinity;
+}
+
+// The magnitude without regard to range: the exponent field may grow beyond the format.
+template <class Format, Rounding kRounding, class Value>
+constexpr typename Binary<Value>::Word round_magnitude(typename Binary<Value>::Word magnitude,
+                                                       bool negative) {
+  using Source = Binary<Value>;
+  using Word = typename Source::Word;
+  using SignedWord = typename Source::SignedWord;
+  constexpr int kDropped = Source::kMantissaBits - Format::kMantissaBits;
+  constexpr SignedWord kSourceBias = (SignedWord{1} << (Source::kExponentBits - 1)) - 1;
+  const Word field = magnitude >> Source::kMantissaBits;
+  const Word implicit = field != 0 ? Word{1} << Source::kMantissaBits : 0;
+  const Word significand = (magnitude & ((Word{1} << Source::kMantissaBits) - 1)) | implicit;
+  // Exponent above that of the smallest normal number of the format.
+  const SignedWord above =
+      static_cast<SignedWord>(field) + (field == 0) - kSourceBias - (1 - Format::kBias);
+  const SignedWord below = above < 0 ? -above : 0;
+  const SignedWord most = Source::kMantissaBits + 2;  // beyond, all bits are rest
+  const SignedWord wanted = kDropped + below;
+  const Word shift = static_cast<Word>(wanted < most ? wanted : most);
+  const Word kept = significand >> shift;
+  const Word rest = significand & ((Word{1} << shift) - 1);
+  const Word half = (Word{1} << shift) >> 1;
+  const Word up = rounds_up<kRounding>(negative, kept, rest, half);
+  return (static_cast<Word>(above < 0 ? 0 : above) << Format::kMantissaBits) + kept + up;
+}
+
+// The number in Format (its kBits low bits) that `value` rounds to. NaN gives the canonical NaN, or
+// the largest number where there is none.
+template <class Format, Rounding kRounding = Rounding::kNearestEven,
+          Overflow kOverflow = Overflow::kInfinity, class Value>
+constexpr uint32_t encode(Value value) {
+  using Source = Binary<Value>;
+  using Word = typename Source::Word;
+  constexpr int kWordBits = 1 + Source::kExponentBits + Source::kMantissaBits;
+  constexpr Word kSourceSign = Word{1} << (kWordBits - 1);
+  constexpr Word kSourceInfinity = ((Word{1} << Source::kExponentBits) - 1)
+                                   << Source::kMantissaBits;
+  const Word bits = to_bits(value);
+  const Word magnitude = bits & ~kSourceSign;
+  const bool negative = (bits & kSourceSign) != 0;
+  const Word rounded = round_magnitude<Format, kRounding, Value>(magnitude, negative);
+  constexpr Word kLargest = Format::kLargest;
+  const Word beyond = overflow_bits<Format, kRounding, kOverflow>(negative);
+  Word result = rounded > kLargest ? beyond : rounded;
+  if constexpr (Format::kSpecials == Specials::kIeee && kOverflow == Overflow::kInfinity) {
+    result = magnitude == kSourceInfinity ? Word{Format::kInfinity} : result;
+  }
+  result |= negative ? Word{Format::kSign} : 0;
+  constexpr Word kNan = Format::kSpecials == Specials::kNone ? Format::kLargest : Format::kNan;
+  return static_cast<uint32_t>(magnitude > kSourceInfinity ? kNan : result);
+}
+
+// The value of the kBits low bits of `bits`; exact, for every format is contained in f32. NaN gives
+// the canonical NaN.
+template <class Format>
+constexpr float decode(uint32_t bits) {
+  const uint32_t magnitude = bits & Format::kMagnitude;
+  const uint32_t sign = (bits & Format::kSign) << (32 - Format::kBits);
+  // Put into the fields of f32, the exponent is off by the difference of the biases.
+  constexpr float kScale = from_bits<float>(static_cast<uint32_t>(254 - Format::kBias) << 23);
+  const uint32_t placed = magnitude << (23 - Format::kMantissaBits);
+  uint32_t result = Format::kBias == 127 ? placed : to_bits(from_bits<float>(placed) * kScale);
+  if constexpr (Format::kSpecials == Specials::kIeee) {
+    result = magnitude >= Format::kInfinity ? placed | 0x7f800000u : result;
+    return from_bits<float>(magnitude > Format::kInfinity ? Binary<float>::kNan : sign | result);
+  }
+  if constexpr (Format::kSpecials == Specials::kNanOnly) {
+    return from_bits<float>(magnitude == Format::kNan ? Binary<float>::kNan : sign | result);
+  }
+  return from_bits<float>(sign | result);
+}
+
+// An f32 register that holds a tf32 number.
+template <Rounding kRounding, Overflow kOverflow = Overflow::kInfinity>
+constexpr uint32_t encode_tf32(float value) {
+  const uint32_t bits = encode<TensorFloat32, kRounding, kOverflow>(value) << 13;
+  return value == value ? bits : Binary<float>::kNan;
+}
+
+}  // namespace roofgate::sim
