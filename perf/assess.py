@@ -181,11 +181,12 @@ def _kernels(evidence: Evidence) -> tuple[KernelAssessment, ...]:
 
 
 def _kernel(pins: Pins, kernel: str, captures: Iterable[Capture]) -> KernelAssessment:
-    ordered = tuple(sorted(captures, key=lambda capture: capture.architecture))
+    layers = list(Layer)
+    ordered = tuple(sorted(captures, key=lambda capture: (layers.index(capture.layer), capture.architecture)))
     comparisons = tuple(
         comparison
         for capture in ordered
-        for comparison in compare.compare_captures(capture, pins.find(kernel, capture.architecture))
+        for comparison in compare.compare_captures(capture, pins.find(kernel, capture.architecture, capture.layer))
     )
     return KernelAssessment(kernel=kernel, captures=ordered, comparisons=comparisons)
 
@@ -193,9 +194,10 @@ def _kernel(pins: Pins, kernel: str, captures: Iterable[Capture]) -> KernelAsses
 def _layers(evidence: Evidence, cases: tuple[CaseAssessment, ...], machine: Machine | None) -> tuple[LayerStatus, ...]:
     has_gpu = machine is not None and bool(machine.gpus)
     no_hardware = "Nsight Compute captures are not part of this version" if has_gpu else "no NVIDIA GPU here"
+    no_captures = "no captures of the present sources; run: nox -s profile"
     return (
-        _captured(evidence, Layer.STATIC, "no captures of the present sources; run: nox -s profile"),
-        _captured(evidence, Layer.SIMULATED, "no simulator in this version"),
+        _captured(evidence, Layer.STATIC, no_captures),
+        _captured(evidence, Layer.SIMULATED, no_captures),
         _timed(evidence, cases),
         _captured(evidence, Layer.HARDWARE, no_hardware),
     )

@@ -33,6 +33,9 @@ from perf.rules import Thresholds
 # The steps whose failure leaves the gate without the evidence that it judges.
 EVIDENCE_STEPS = ("build", "bench", "profile")
 
+# Layers that leave captures on every machine, if only to say why there are none.
+CAPTURED_LAYERS = (Layer.STATIC, Layer.SIMULATED)
+
 ContentT = TypeVar("ContentT")
 
 
@@ -173,10 +176,12 @@ def _missing_results(evidence: Evidence, suite: str | None) -> tuple[str, ...]:
     """Results that the rules speak of and that nobody tried to get: a layer that could not run left its reason."""
     layers = {rule.metric.layer for rule in evidence.thresholds.rules}
     captured = {found.layer for found in evidence.captures}
-    missing = _missing_run(evidence, suite)
-    if Layer.STATIC in layers - captured:
-        missing += (f"no static captures of the present sources ({evidence.commit.tree}); run: nox -s profile",)
-    return missing
+    lacking = tuple(
+        f"no {layer.value} captures of the present sources ({evidence.commit.tree}); run: nox -s profile"
+        for layer in CAPTURED_LAYERS
+        if layer in layers - captured
+    )
+    return (*_missing_run(evidence, suite), *lacking)
 
 
 def _missing_run(evidence: Evidence, suite: str | None) -> tuple[str, ...]:

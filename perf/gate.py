@@ -1,7 +1,7 @@
 """Threshold rules against what was found: one result per rule and subject, and the verdict over all of them (pure).
 
 A timed figure breaches a limit only if its whole confidence interval lies beyond it, and keeps it only if the whole
-interval lies within; anything between is inconclusive. Static figures are exact.
+interval lies within; anything between is inconclusive. Static and simulated figures are exact.
 
 How much a time may change is judged by the paired comparison of the case, where there is one, and else by the run and
 its baseline. A change beyond the limit is a breach only if it was also found a regression among all cases: confirmed by
@@ -63,8 +63,12 @@ def unmatched_rules(thresholds: Thresholds, cases: Iterable[Pair], kernels: Iter
         cases: every case of every suite with every target that it can run on.
         kernels: every kernel and architecture that was ever captured; with none, nothing is known of them.
     """
-    known = {Layer.TIMED: tuple(cases), Layer.STATIC: tuple(kernels)}
-    return tuple(_complaint(rule) for rule in thresholds.rules if _never_applies(rule, known[rule.metric.layer]))
+    timed, captured = tuple(cases), tuple(kernels)
+    return tuple(
+        _complaint(rule)
+        for rule in thresholds.rules
+        if _never_applies(rule, timed if rule.metric.layer is Layer.TIMED else captured)
+    )
 
 
 def _never_applies(rule: Rule, known: tuple[Pair, ...]) -> bool:
@@ -101,8 +105,10 @@ def _obstacle(rule: Rule, findings: Findings) -> str:
 
 
 def _absence(rule: Rule, findings: Findings) -> str:
-    if rule.metric.layer is not Layer.TIMED:
-        return "no such kernel was captured" if findings.kernels else "no kernel was captured"
+    layer = rule.metric.layer
+    if layer is not Layer.TIMED:
+        layers = {capture.layer for kernel in findings.kernels for capture in kernel.captures}
+        return "no such kernel was captured" if layer in layers else f"the {layer.value} layer captured no kernel"
     if findings.suite and not findings.cases and not isinstance(rule.limit, MaximumChange):
         return "no case was measured, only compared; run: nox -s bench"
     return f"no such case was measured in suite {findings.suite}" if findings.suite else "nothing was measured"

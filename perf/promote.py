@@ -11,15 +11,18 @@ from kernels.build_record import BuildRecord, BuildStatus, read_record
 from kernels.errors import EXIT_PASS, RoofgateError
 from kernels.workspace import Workspace
 from perf import repository, store
-from perf.evidence import baseline_path
-from perf.model import Capture, Commit, Layer, Run
+from perf.evidence import CAPTURED_LAYERS, baseline_path
+from perf.model import Capture, Commit, Run
 from perf.pins import DEFAULT_PINS, load_pins, replace_pins, write_pins
+
+_PROFILE = "run: nox -s profile"
 
 EXAMPLES = """\
 examples:
   python -m perf promote      after: python -m nox -s build bench profile
 
-Timed results go to out/baselines/ for this machine alone; static ones to perf/baselines/pins.yml, which you commit.
+Timed results go to out/baselines/ for this machine alone; static and simulated figures to perf/baselines/pins.yml,
+which you commit.
 """
 
 
@@ -77,9 +80,11 @@ def _complete_runs(workspace: Workspace, commit: Commit) -> list[Run]:
 def _promote_pins(
     workspace: Workspace, commit: Commit, record: BuildRecord, pins: Path, say: Callable[[str], object]
 ) -> None:
-    captures = _static_captures(workspace, commit)
+    captures = _exact_captures(workspace, commit)
+    for layer in CAPTURED_LAYERS:
+        if not any(capture.layer is layer for capture in captures):
+            say(f"{pins}: {layer.value} figures are left as they are, since the present sources have none; {_PROFILE}")
     if not captures:
-        say(f"{pins}: left as it is, since the present sources have no static captures; run: nox -s profile")
         return
     compilers = {library.architecture: library.compiler for library in record.libraries if library.compiler}
     write_pins(replace_pins(load_pins(pins), captures, compilers), pins)
@@ -88,7 +93,7 @@ def _promote_pins(
     say(f"{pins}: {len(kernels)} kernels on {', '.join(architectures)}; review the difference and commit it")
 
 
-def _static_captures(workspace: Workspace, commit: Commit) -> tuple[Capture, ...]:
+def _exact_captures(workspace: Workspace, commit: Commit) -> tuple[Capture, ...]:
     sets, _ = store.read_captures(workspace.captures)
-    present = (found for found in sets if found.layer is Layer.STATIC and found.tree == commit.tree)
+    present = (found for found in sets if found.layer in CAPTURED_LAYERS and found.tree == commit.tree)
     return tuple(capture for found in present for capture in found.captures)

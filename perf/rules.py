@@ -58,12 +58,12 @@ Limit = Maximum | Minimum | MaximumChange | MinimumRatio | MinimumRooflineFracti
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One threshold. ``subjects`` are globs over case names (timed metrics) or kernel names (static ones)."""
+    """One threshold. ``subjects`` are globs over case names (timed metrics) or kernel names (the others)."""
 
     name: str
     metric: Metric
     subjects: tuple[str, ...]
-    targets: tuple[str, ...]  # globs over target names, or over architectures for static metrics
+    targets: tuple[str, ...]  # globs over target names, or over architectures for metrics of kernels
     limit: Limit
     requires: tuple[str, ...] = ()  # instruction sets without which the rule does not apply
     unless: tuple[str, ...] = ()  # instruction sets with which it does not

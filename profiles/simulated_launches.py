@@ -63,7 +63,7 @@ def _attention(dtype: DType, head_dim: int, *, causal: bool) -> AttentionLaunch:
     return AttentionLaunch(case=case)
 
 
-# On the largest GPU the copy kernel has 132 * 3 * 512 threads, each of which moves 4 * 16 B per trip: one trip and a rest.
+# The copy kernel has up to 132 * 3 * 512 threads, each of which moves 4 * 16 B per trip: a full trip and a rest.
 _COPY_BYTES = 132 * 3 * 512 * 5 * 16
 
 LAUNCHES: Mapping[str, Launch] = {

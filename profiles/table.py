@@ -1,9 +1,9 @@
-"""The static layer as a table for the terminal."""
+"""The static and the simulated layer as tables for the terminal."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kernels.errors import RoofgateError
-from perf.model import Capture, Metric
+from perf.model import Capture, Layer, Metric
 
 PIPED_WIDTH = 170
 _COUNTED = (
@@ -24,6 +24,21 @@ _CODE = (
     ("tensor", Metric.SASS_TENSOR),
     ("local", Metric.SASS_LOCAL_MEMORY),
     ("warnings", Metric.COMPILER_WARNINGS),
+)
+_EXECUTED = (
+    ("executed", Metric.SIMULATED_INSTRUCTIONS),
+    ("tensor", Metric.SIMULATED_TENSOR),
+    ("float", Metric.SIMULATED_FLOAT),
+    ("special", Metric.SIMULATED_SPECIAL),
+    ("integer", Metric.SIMULATED_INTEGER),
+    ("load/store", Metric.SIMULATED_LOAD_STORE),
+    ("divergent", Metric.SIMULATED_DIVERGENT),
+    ("barriers", Metric.SIMULATED_BARRIERS),
+    ("copies B", Metric.SIMULATED_COPY_BYTES),
+)
+_PER_REQUEST = (
+    ("wavefronts/request", Metric.SIMULATED_WAVEFRONTS),
+    ("sectors/request", Metric.SIMULATED_SECTORS),
 )
 
 
@@ -80,11 +95,40 @@ def _count(capture: Capture, metric: Metric) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def print_static(captures: Iterable[Capture]) -> None:
-    """Print the table and, below it, each compiler warning with its kernel."""
+def simulated_table(captures: Iterable[Capture]) -> Table:
+    """One row for each kernel and architecture, of one fixed launch. A dash means that there was no such request."""
+    table = Table(
+        title="Simulated layer (exact: PTX warp-instructions of one small launch; neither SASS nor time)",
+        title_justify="left",
+    )
+    for heading in ("kernel", "architecture"):
+        table.add_column(heading, no_wrap=True)
+    for heading, _ in (*_EXECUTED, *_PER_REQUEST, ("findings", Metric.SIMULATED_FINDINGS)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for capture in captures:
+        per_request = (capture.counters.get(metric) for _, metric in _PER_REQUEST)
+        cells = (
+            capture.kernel,
+            capture.architecture,
+            *(_count(capture, metric) for _, metric in _EXECUTED),
+            *("-" if value is None else f"{value:.3g}" for value in per_request),
+            _count(capture, Metric.SIMULATED_FINDINGS),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+TABLES: Mapping[Layer, Callable[[Iterable[Capture]], Table]] = {
+    Layer.STATIC: static_table,
+    Layer.SIMULATED: simulated_table,
+}
+
+
+def print_layer(layer: Layer, captures: Iterable[Capture]) -> None:
+    """Print the layer's table and, below it, each warning of the compiler or finding of the simulator."""
     chosen = list(captures)
     console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-    console.print(static_table(chosen))
+    console.print(TABLES[layer](chosen))
     for capture in chosen:
         for warning in capture.warnings:
             console.print(Text(f"{capture.kernel} on {capture.architecture}: {warning}"), soft_wrap=True)

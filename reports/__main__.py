@@ -6,13 +6,16 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kernels.artifacts import write_atomically
-from kernels.errors import EXIT_PASS, run_command
+from kernels.errors import EXIT_PASS, RoofgateError, run_command
 from kernels.workspace import Workspace
 from perf.assess import load_assessment
 from perf.findings import Assessment
+from perf.model import Problem
+from profiles.source_counters import SourceCounters, lines_path, read_source_counters
 from reports.junit import junit_xml
 from reports.render import render_site
 from reports.summary import summarise
@@ -31,16 +34,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def render_stored() -> int:
         started = time.monotonic()
         with workspace.writing("roofgate report"):
-            index = render_all(load_assessment(workspace), workspace, options.out or workspace.site)
+            assessment, sources = with_sources(load_assessment(workspace), workspace)
+            index = render_all(assessment, workspace, options.out or workspace.site, sources)
         print(f"{index} ({time.monotonic() - started:.1f} s)")
         return EXIT_PASS
 
     return run_command(render_stored)
 
 
-def render_all(assessment: Assessment, workspace: Workspace, site: Path) -> Path:
+def with_sources(assessment: Assessment, workspace: Workspace) -> tuple[Assessment, SourceCounters | None]:
+    """What was counted per source line of the present sources; a file that cannot be read becomes a problem."""
+    try:
+        found = read_source_counters(lines_path(workspace.captures))
+    except RoofgateError as error:
+        problem = Problem(subject="counters per source line", reason=f"skipped: {error}")
+        return replace(assessment, problems=(*assessment.problems, problem)), None
+    return assessment, found if found and found.tree == assessment.commit.tree else None
+
+
+def render_all(
+    assessment: Assessment, workspace: Workspace, site: Path, sources: SourceCounters | None = None
+) -> Path:
     """Write the pages below ``site``, and the summary and the JUnit file beside the other results."""
-    index = render_site(build_pages(assessment), site)
+    index = render_site(build_pages(assessment, sources), site)
     write_atomically(workspace.root / "summary.md", summarise(assessment))
     write_atomically(workspace.root / "junit.xml", junit_xml(assessment))
     return index

@@ -46,6 +46,12 @@ class Counts:
     copy_bytes: int = 0
     barriers: int = 0  # of a block or cluster, counted by warps
 
+    def without(self, part: Counts) -> Counts:
+        """What remains of these when ``part`` of them is taken away."""
+        kinds = {kind: executed - part.by_class.get(kind, 0) for kind, executed in self.by_class.items()}
+        rest = {name: getattr(self, name) - getattr(part, name) for name in SUMMED}
+        return Counts(by_class={kind: executed for kind, executed in kinds.items() if executed}, **rest)
+
     @property
     def wavefronts_per_request(self) -> float | None:
         """Shared-memory wavefronts per request: 1.0 without bank conflicts; None without a request."""
@@ -78,6 +84,15 @@ def summarise(kernel: Kernel, counters: Sequence[SiteCounters]) -> Counts:
         RoofgateError: an instruction that was executed is of no known class.
     """
     return total(count_site(*pair) for pair in zip(kernel.instructions, counters, strict=True))
+
+
+def add_sites(launches: Sequence[Sequence[SiteCounters]]) -> tuple[SiteCounters, ...]:
+    """Several launches of one kernel as one; all have one counter for each instruction."""
+    names = SiteCounters.__slots__
+    return tuple(
+        SiteCounters(**{name: sum(getattr(site, name) for site in sites) for name in names})
+        for sites in zip(*launches, strict=True)
+    )
 
 
 def total(counts: Iterable[Counts]) -> Counts:

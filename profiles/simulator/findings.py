@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from kernels.sources import SOURCE_FOLDER
 from profiles.simulator.ptx.syntax import Instruction, Kernel, SourceLine, SourceLocation
 
 Index = tuple[int, int, int]
@@ -149,20 +150,28 @@ def _place_lines(title: str, location: SourceLocation | None, ptx_line: int | No
 
 
 def _with_source(line: SourceLine) -> str:
-    """``kernels/csrc/file.cuh:12 | text``; the path relative to the working folder if it lies inside."""
-    path = Path(line.file)
-    if path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
-    source = _source_lines(line.file)
+    """``kernels/csrc/file.cuh:12 | text``."""
+    path = source_path(line.file)
+    source = _source_lines(path)
     text = f" | {source[line.line - 1].strip()}" if 0 < line.line <= len(source) else ""
     return f"{path}:{line.line}{text}"
 
 
+def source_path(file: str) -> Path:
+    """The file of a line table; of a source of ours, the one in this checkout.
+
+    Objects are shared between checkouts by content, so the compiler may have read the same source in another one.
+    """
+    folder, found, name = file.rpartition(f"{SOURCE_FOLDER.as_posix()}/")
+    ours = SOURCE_FOLDER / name
+    return ours if found and folder.endswith("/") and ours.is_file() else Path(file)
+
+
 @lru_cache(maxsize=64)
-def _source_lines(path: str) -> tuple[str, ...]:
+def _source_lines(path: Path) -> tuple[str, ...]:
     """The lines of a source; none if it is not here."""
     try:
-        return tuple(Path(path).read_text(errors="replace").splitlines())
+        return tuple(path.read_text(errors="replace").splitlines())
     except OSError:
         return ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -132,7 +133,7 @@ def load_kernel(ptx: str, name: str) -> LoadedKernel:
 @cache
 def simulator_program() -> Path:
     """The run-time's program, built once in this process."""
-    return runtime_program()
+    return runtime_program(progress=lambda line: print(line, file=sys.stderr))
 
 
 def _no_other_kernel(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perf.findings import Assessment
+from profiles.source_counters import SourceCounters
 from reports.view.case_page import build_case_page
 from reports.view.compared import was_timed
 from reports.view.comparison_case_page import build_comparison_case_page
@@ -11,16 +12,35 @@ from reports.view.kernel_page import build_kernel_page
 from reports.view.overview import build_overview
 from reports.view.page import Page
 from reports.view.roofline_pages import build_roofline_pages
+from reports.view.source_page import build_source_page
 
 
-def build_pages(assessment: Assessment) -> tuple[Page, ...]:
-    """Every page of the report, the overview first."""
+def build_pages(assessment: Assessment, sources: SourceCounters | None = None) -> tuple[Page, ...]:
+    """Every page of the report, the overview first.
+
+    Args:
+        assessment: all that was judged.
+        sources: what the simulated layer counted per source line; without it there are no source pages.
+    """
+    counted = sources.kernels if sources else ()
     return (
         build_overview(assessment),
         *_comparison_pages(assessment),
         *build_roofline_pages(assessment),
         *(build_case_page(assessment, case) for case in assessment.cases),
-        *(build_kernel_page(assessment, kernel) for kernel in assessment.kernels),
+        *(build_kernel_page(assessment, kernel, counted) for kernel in assessment.kernels),
+        *_source_pages(assessment, sources),
+    )
+
+
+def _source_pages(assessment: Assessment, sources: SourceCounters | None) -> tuple[Page, ...]:
+    if sources is None:
+        return ()
+    return tuple(
+        build_source_page(
+            assessment, one, sources.texts, [other for other in sources.kernels if other.kernel == one.kernel]
+        )
+        for one in sources.kernels
     )
 
 

@@ -62,6 +62,11 @@ def kernel_path(kernel: str) -> str:
     return f"kernels/{slug(kernel)}.html"
 
 
+def source_path(kernel: str, architecture: str) -> str:
+    """The source page of a CUDA kernel on one architecture."""
+    return f"sources/{slug(f'{kernel}-{architecture}')}.html"
+
+
 def target_path(target: str) -> str:
     """The roofline page of a declared target."""
     return f"targets/{slug(target)}.html"

@@ -49,7 +49,20 @@ def plural(count: int, noun: str) -> str:
 
 
 # Where a table's row or column names what is counted, its unit would only repeat it.
-_COUNTED = frozenset({"registers/thread", "barriers", "warnings", "instructions"})
+_COUNTED = frozenset(
+    {
+        "registers/thread",
+        "barriers",
+        "warnings",
+        "instructions",
+        "findings",
+        "warp-instructions",
+        "warp-barriers",
+        "wavefronts/request",
+        "sectors/request",
+        "sectors",
+    }
+)
 
 
 def bare_value(metric: Metric, value: float) -> str:

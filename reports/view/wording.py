@@ -74,6 +74,23 @@ METRIC_TITLES = {
     Metric.SASS_ASYNC_COPIES: "asynchronous copies",
     Metric.SASS_SPECIAL_FUNCTION: "special function instructions",
     Metric.SASS_LOCAL_MEMORY: "local memory instructions",
+    Metric.SIMULATED_FINDINGS: "findings of the checks",
+    Metric.SIMULATED_INSTRUCTIONS: "executed PTX warp-instructions",
+    Metric.SIMULATED_TENSOR: "executed: tensor products",
+    Metric.SIMULATED_FLOAT: "executed: floating-point arithmetic",
+    Metric.SIMULATED_SPECIAL: "executed: special functions",
+    Metric.SIMULATED_INTEGER: "executed: integer and logic",
+    Metric.SIMULATED_CONVERT: "executed: conversions",
+    Metric.SIMULATED_MOVE: "executed: moves and selections",
+    Metric.SIMULATED_LANES: "executed: exchange between lanes",
+    Metric.SIMULATED_LOAD_STORE: "executed: loads, stores and copies",
+    Metric.SIMULATED_CONTROL: "executed: control and barriers",
+    Metric.SIMULATED_DIVERGENT: "executed without all lanes",
+    Metric.SIMULATED_BARRIERS: "barriers executed by warps",
+    Metric.SIMULATED_WAVEFRONTS: "shared-memory wavefronts per request",
+    Metric.SIMULATED_SECTORS: "global-memory sectors per request",
+    Metric.SIMULATED_GLOBAL_SECTORS: "global-memory sectors",
+    Metric.SIMULATED_COPY_BYTES: "bytes of asynchronous copies",
 }
 
 CEILING_TITLES = {

@@ -154,7 +154,7 @@ def test_everything_is_joined(workspace: Workspace) -> None:
     assert [kernel.kernel for kernel in found.kernels] == [KERNEL]
     assert layer_texts(workspace) == {
         Layer.STATIC: "1 kernel x 1 architecture",
-        Layer.SIMULATED: "not run: no simulator in this version",
+        Layer.SIMULATED: "not run: no captures of the present sources; run: nox -s profile",
         Layer.TIMED: "6 cases on cpu",
         Layer.HARDWARE: "not run: no NVIDIA GPU here",
     }
@@ -371,7 +371,7 @@ def test_promoting_without_captures_leaves_the_pins(workspace: Workspace) -> Non
     said = run_promote(workspace)
 
     assert baseline_path(workspace, run).read_bytes() == path.read_bytes()
-    assert "left as it is" in said[1]
+    assert "static figures are left as they are" in said[1]
 
 
 @pytest.mark.parametrize(

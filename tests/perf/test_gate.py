@@ -296,7 +296,7 @@ def test_a_rule_is_not_run_on_machines_that_it_leaves_out() -> None:
             "no such case was measured in suite smoke",
         ),
         (rule(Metric.TIME, Maximum(value=1)), findings(cases=(), suite=""), "nothing was measured"),
-        (rule(Metric.REGISTERS, Maximum(value=1)), findings(), "no kernel was captured"),
+        (rule(Metric.REGISTERS, Maximum(value=1)), findings(), "the static layer captured no kernel"),
         (
             rule(Metric.REGISTERS, Maximum(value=1), targets=("sm_90a",)),
             kernel_findings(Metric.REGISTERS, 1, 1),

@@ -8,7 +8,7 @@ there or not: ask for the operand count.
 operation                                   operands
 =========================================== ======================================================================
 bra, bra.uni                                n target site; a guard decides who jumps (.uni: all of them or none)
-brx, brx.uni                                s index, then n target sites; an index beyond them is undefined in PTX
+brx                                         s index, then n target sites; an index beyond them is undefined in PTX
 exit                                        none; also ``ret`` of the kernel
 trap                                        none
 nop                                         none; ``pmevent``, ``nop``
@@ -74,8 +74,7 @@ def lower_indexed_branch(instruction: Instruction, context: Context) -> Lowered:
     """``brx.idx{.uni} index, table``."""
     index, table = _operands(instruction, context, 2)
     _one_of(instruction, context, instruction.opcode, ("brx.idx", "brx.idx.uni"))
-    name = "brx.uni" if instruction.parts[-1] == "uni" else "brx"
-    return Lowered(name, (context.read(index, "u32"), *context.branch_table(table)))
+    return Lowered("brx", (context.read(index, "u32"), *context.branch_table(table)))
 
 
 @lowers("ret", "exit")

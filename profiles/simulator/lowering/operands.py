@@ -27,6 +27,8 @@ _SPECIAL_REGISTERS = {f"%{name}.{axis}" for name in _COORDINATES for axis in "xy
     "%laneid", "%warpid", "%nwarpid", "%cluster_ctarank", "%cluster_nctarank", "%is_explicit_cluster",
     "%dynamic_smem_size", "%total_smem_size",
 }  # fmt: skip
+_CONSTANT_BYTES = 8
+_TEXT_SHOWN = 160  # characters of an instruction: enough to find it, and a message stays readable
 _NO_TIME = {"%clock", "%clock_hi", "%clock64", "%globaltimer", "%globaltimer_lo", "%globaltimer_hi"}
 
 
@@ -42,7 +44,10 @@ class _Operands:
     def read(self, operand: Operand, type_name: str) -> int:
         if isinstance(operand, Register):
             return self._read_register(self._checked(operand, type_name))
-        return self._read_constant(slot_bytes(type_name), self._constant(operand, type_name))
+        width = slot_bytes(type_name)
+        if width > _CONSTANT_BYTES:
+            self.fail(f"{_describe(operand)} as .{type_name}: constants have at most {8 * _CONSTANT_BYTES} bits")
+        return self._read_constant(width, self._constant(operand, type_name))
 
     def write(self, operand: Operand, type_name: str) -> int:
         if isinstance(operand, Sink):
@@ -95,8 +100,9 @@ class _Operands:
     def fail(self, reason: str) -> NoReturn:
         instruction = self.instruction
         line = f" ({instruction.location.line})" if instruction.location else ""
+        text = instruction.text if len(instruction.text) <= _TEXT_SHOWN else f"{instruction.text[:_TEXT_SHOWN]}..."
         raise LoweringError(
-            f"{self._kernel.name}: PTX line {instruction.ptx_line}{line}: {instruction.text}\n"
+            f"{self._kernel.name}: PTX line {instruction.ptx_line}{line}: {text}\n"
             f"  {reason}\n"
             "  The simulator cannot run it; docs/simulator.md says how to add an instruction."
         )

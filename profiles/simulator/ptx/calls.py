@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CALL = re.compile(
     rf"(?:\(\s*([^()]*?)\s*\)\s*,\s*)?({NAME})\s*(?:,\s*\(\s*([^()]*?)\s*\)\s*)?(,.*)?", re.ASCII | re.DOTALL
 )
-_MOST_INSTRUCTIONS = 1 << 20
+_MOST_INSTRUCTIONS = 1 << 17
 _DEEPEST = 64  # calls within calls
 _REGISTER = re.compile(rf"\.reg\s*\.(\w+)\s+({NAME})", re.ASCII)
 

@@ -22,7 +22,10 @@ Position = tuple[int, int, int]  # file, line, column
 
 
 class LineTable:
-    """Follows the ``.loc`` directives of a kernel. ``current`` is where the next instruction comes from."""
+    """Follows the ``.loc`` directives of a kernel. ``current`` is where the next instruction comes from.
+
+    Line 0 is the compiler's word for an instruction that comes from no line of the file.
+    """
 
     def __init__(self, files: Mapping[int, str]) -> None:
         self._files = files

@@ -23,8 +23,8 @@ from profiles.simulator.ptx.syntax import (
 NAME = r"[A-Za-z_$%][\w$]*"
 Resolve = Callable[[str], "Register | SpecialRegister | Symbol"]  # what a name stands for; raises Malformed
 
-_OFFSETS = r"(?:\s*[+-]\s*-?\s*\w+)*"
-_NAMED = re.compile(rf"({NAME}(?:\.[a-z]+)?)\s*({_OFFSETS})", re.ASCII)
+_OFFSETS = r"(?:\s*+[+-]\s*+(?:-\s*+)?\w++)*+"
+_NAMED = re.compile(rf"({NAME}(?:\.[a-z]+)?)({_OFFSETS})", re.ASCII)
 _OFFSET = re.compile(r"([+-])\s*(-?)\s*(\w+)", re.ASCII)
 # An operand up to the comma that ends it; possessive, so that unbalanced text fails at once.
 _PIECE = re.compile(

@@ -12,13 +12,17 @@ namespace roofgate::sim {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNan = from_bits<float>(Binary<float>::kNan);
 
 // Coefficients from the highest power down; interpolated at the Chebyshev points of the interval.
-template <class Value, size_t kCount>
-inline Value polynomial(const Value (&coefficients)[kCount], Value x) {
-  Value result = coefficients[0];
-  for (size_t i = 1; i < kCount; ++i) result = std::fma(result, x, coefficients[i]);
-  return result;
+template <class Value>
+Value polynomial(Value, Value sum) {
+  return sum;
+}
+
+template <class Value, class... Lower>
+Value polynomial(Value x, Value sum, Value next, Lower... lower) {
+  return polynomial(x, std::fma(sum, x, next), lower...);
 }
 
 float power_of_two(int32_t exponent) {
@@ -28,12 +32,12 @@ float power_of_two(int32_t exponent) {
 // 2^x for x from -150 to 129: x = n + f with |f| <= 1/2. 2^n comes in two factors, since 2^128 and
 // 2^-150 are no numbers; only the last product rounds to a subnormal number.
 float exponential(float x) {
-  // (2^f - 1) / f, relative error of 2^f 5e-9
-  constexpr float kCoefficients[] = {0x1.4413896dp-13f, 0x1.5f089015p-10f, 0x1.3b2a530452p-7f,
-                                     0x1.c6af6cdbbep-5f, 0x1.ebfbe00e63p-3f, 0x1.62e4302fc6p-1f};
   const float n = std::nearbyint(x);
   const float f = x - n;
-  const float power = std::fma(f, polynomial(kCoefficients, f), 1.0f);
+  // (2^f - 1) / f; relative error of 2^f 5e-9
+  const float slope = polynomial(f, 0x1.4413896dp-13f, 0x1.5f089015p-10f, 0x1.3b2a530452p-7f,
+                                 0x1.c6af6cdbbep-5f, 0x1.ebfbe00e63p-3f, 0x1.62e4302fc6p-1f);
+  const float power = std::fma(f, slope, 1.0f);
   const auto exponent = static_cast<int32_t>(n);
   const int32_t first = exponent >> 1;
   return power * power_of_two(first) * power_of_two(exponent - first);
@@ -45,23 +49,23 @@ template <bool kFlush>
 float exp2(float x) {
   constexpr float kLowest = kFlush ? -126.0f : -150.0f;
   constexpr float kSafe = -126.0f;
-  const float high = x < 129.0f ? x : 129.0f;
-  const float inside = high >= kLowest ? high : kSafe;
-  const float result = x >= kLowest ? exponential(inside) : 0.0f;
-  return x == x ? result : from_bits<float>(Binary<float>::kNan);
+  const float high = choose(x < 129.0f, x, 129.0f);
+  const float inside = choose(high >= kLowest, high, kSafe);
+  const float result = choose(x >= kLowest, exponential(inside), 0.0f);
+  return choose(x == x, result, kNan);
 }
 
 // log2(x) of a positive normal number: x = 2^k (1 + t) with 1 + t from sqrt(1/2) to sqrt(2).
 float logarithm(float x) {
-  // log2(1 + t) / t, relative error 5e-9
-  constexpr float kCoefficients[] = {
-      -0x1.b85fc10e0ap-4f, 0x1.7a713e8d72p-3f, -0x1.87fa6d388bp-3f, 0x1.a38ac06ea1p-3f,
-      -0x1.eab70a5a43p-3f, 0x1.277a5990a3p-2f, -0x1.715a7261d9p-2f, 0x1.ec70a95830p-2f,
-      -0x1.715470bd2bp-1f, 0x1.7154764ee6p+0f};
   constexpr uint32_t kRootOfHalf = 0x3f3504f3;
   const auto k = static_cast<int32_t>(to_bits(x) - kRootOfHalf) >> 23;
   const float t = from_bits<float>(to_bits(x) - (static_cast<uint32_t>(k) << 23)) - 1.0f;
-  return std::fma(t, polynomial(kCoefficients, t), static_cast<float>(k));
+  // log2(1 + t) / t, relative error 5e-9
+  const float slope =
+      polynomial(t, -0x1.b85fc10e0ap-4f, 0x1.7a713e8d72p-3f, -0x1.87fa6d388bp-3f,
+                 0x1.a38ac06ea1p-3f, -0x1.eab70a5a43p-3f, 0x1.277a5990a3p-2f, -0x1.715a7261d9p-2f,
+                 0x1.ec70a95830p-2f, -0x1.715470bd2bp-1f, 0x1.7154764ee6p+0f);
+  return std::fma(t, slope, static_cast<float>(k));
 }
 
 template <bool kFlush>
@@ -69,12 +73,11 @@ float log2(float x) {
   const float operand = kFlush ? flush(x) : x;
   // A subnormal number is brought into the normal range.
   const bool small = operand < FLT_MIN;
-  const float scaled = small ? operand * 0x1p24f : operand;
-  const float safe = scaled >= FLT_MIN && scaled < kInfinity ? scaled : 1.0f;
-  const float result = logarithm(safe) - (small ? 24.0f : 0.0f);
-  const float positive = operand < kInfinity ? result : kInfinity;
-  const float number = operand > 0 ? positive : -kInfinity;
-  return operand >= 0 ? number : from_bits<float>(Binary<float>::kNan);
+  const float scaled = operand * choose(small, 0x1p24f, 1.0f);
+  const bool usual = scaled >= FLT_MIN && scaled < kInfinity;
+  const float result = logarithm(choose(usual, scaled, 1.0f)) - choose(small, 24.0f, 0.0f);
+  const float special = choose(operand == 0, -kInfinity, choose(operand > 0, kInfinity, kNan));
+  return choose(usual, result, special);
 }
 
 ROOFGATE_OPERATION("ex2.f32", lanewise<exp2<false>>);

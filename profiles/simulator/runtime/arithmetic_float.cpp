@@ -137,7 +137,7 @@ Value copy_sign(Value sign, Value magnitude) {
 }
 
 // Modifiers in the order .ftz, .sat; Value... are the arguments.
-#define ROOFGATE_FLOAT32(name, function, ...)                                              \
+#define ROOFGATE_FLOAT32(name, function, ...)                                               \
   ROOFGATE_OPERATION(name ".f32", lanewise<modified<function, false, false, __VA_ARGS__>>); \
   ROOFGATE_OPERATION(name ".ftz.f32", lanewise<modified<function, true, false, __VA_ARGS__>>)
 
@@ -179,7 +179,7 @@ ROOFGATE_OPERATION("abs.f64", lanewise<absolute<double>>);
 ROOFGATE_OPERATION("neg.f64", lanewise<negated<double>>);
 ROOFGATE_OPERATION("copysign.f64", lanewise<copy_sign<double>>);
 
-#define ROOFGATE_DIRECTED(name, function)                                              \
+#define ROOFGATE_DIRECTED(name, function)                                       \
   ROOFGATE_OPERATION(name ".directed.f32", &Directed<function<float>>::handle); \
   ROOFGATE_OPERATION(name ".directed.f64", &Directed<function<double>>::handle)
 

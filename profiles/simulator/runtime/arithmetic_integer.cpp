@@ -1,5 +1,5 @@
-// Integer arithmetic. Results wrap; handlers of operations that are the same for signed and unsigned
-// numbers are named by the width: "add.b32".
+// Integer arithmetic. Results wrap; handlers of operations that are the same for signed and
+// unsigned numbers are named by the width: "add.b32".
 #include <bit>
 #include <type_traits>
 
@@ -16,17 +16,29 @@ using Unsigned = std::make_unsigned_t<T>;
 template <class T>
 struct Double;
 template <>
-struct Double<uint16_t> { using Type = uint32_t; };
+struct Double<uint16_t> {
+  using Type = uint32_t;
+};
 template <>
-struct Double<int16_t> { using Type = int32_t; };
+struct Double<int16_t> {
+  using Type = int32_t;
+};
 template <>
-struct Double<uint32_t> { using Type = uint64_t; };
+struct Double<uint32_t> {
+  using Type = uint64_t;
+};
 template <>
-struct Double<int32_t> { using Type = int64_t; };
+struct Double<int32_t> {
+  using Type = int64_t;
+};
 template <>
-struct Double<uint64_t> { using Type = unsigned __int128; };
+struct Double<uint64_t> {
+  using Type = unsigned __int128;
+};
 template <>
-struct Double<int64_t> { using Type = __int128; };
+struct Double<int64_t> {
+  using Type = __int128;
+};
 template <class T>
 using Wide = typename Double<T>::Type;
 
@@ -81,7 +93,9 @@ Wide<T> multiply_add_wide(T a, T b, Wide<T> c) {
 }
 
 int32_t clamp_to_int32(int64_t value) {
-  return static_cast<int32_t>(value > INT32_MAX ? INT32_MAX : value < INT32_MIN ? INT32_MIN : value);
+  return static_cast<int32_t>(value > INT32_MAX   ? INT32_MAX
+                              : value < INT32_MIN ? INT32_MIN
+                                                  : value);
 }
 
 int32_t add_saturating(int32_t a, int32_t b) { return clamp_to_int32(int64_t{a} + b); }
@@ -137,7 +151,8 @@ T absolute_difference(T a, T b, T c) {
 template <class T>
 T divide(T a, T b) {
   if (b == 0) return static_cast<T>(~T{0});
-  if (std::is_signed_v<T> && b == static_cast<T>(-1)) return static_cast<T>(Unsigned<T>(0) - Unsigned<T>(a));
+  if (std::is_signed_v<T> && b == static_cast<T>(-1))
+    return static_cast<T>(Unsigned<T>(0) - Unsigned<T>(a));
   return static_cast<T>(a / b);
 }
 
@@ -185,17 +200,17 @@ uint32_t both_halves(uint32_t a, uint32_t b) {
   return static_cast<uint16_t>(low) | static_cast<uint32_t>(static_cast<uint16_t>(high)) << 16;
 }
 
-#define ROOFGATE_BY_WIDTH(name, function)                      \
+#define ROOFGATE_BY_WIDTH(name, function)                        \
   ROOFGATE_OPERATION(name ".b16", lanewise<function<uint16_t>>); \
   ROOFGATE_OPERATION(name ".b32", lanewise<function<uint32_t>>); \
   ROOFGATE_OPERATION(name ".b64", lanewise<function<uint64_t>>)
 
-#define ROOFGATE_UNSIGNED(name, function)                      \
+#define ROOFGATE_UNSIGNED(name, function)                        \
   ROOFGATE_OPERATION(name ".u16", lanewise<function<uint16_t>>); \
   ROOFGATE_OPERATION(name ".u32", lanewise<function<uint32_t>>); \
   ROOFGATE_OPERATION(name ".u64", lanewise<function<uint64_t>>)
 
-#define ROOFGATE_SIGNED(name, function)                       \
+#define ROOFGATE_SIGNED(name, function)                         \
   ROOFGATE_OPERATION(name ".s16", lanewise<function<int16_t>>); \
   ROOFGATE_OPERATION(name ".s32", lanewise<function<int32_t>>); \
   ROOFGATE_OPERATION(name ".s64", lanewise<function<int64_t>>)
@@ -204,13 +219,13 @@ uint32_t both_halves(uint32_t a, uint32_t b) {
   ROOFGATE_UNSIGNED(name, function);        \
   ROOFGATE_SIGNED(name, function)
 
-#define ROOFGATE_NARROW(name, function)                        \
+#define ROOFGATE_NARROW(name, function)                          \
   ROOFGATE_OPERATION(name ".u16", lanewise<function<uint16_t>>); \
   ROOFGATE_OPERATION(name ".s16", lanewise<function<int16_t>>);  \
   ROOFGATE_OPERATION(name ".u32", lanewise<function<uint32_t>>); \
   ROOFGATE_OPERATION(name ".s32", lanewise<function<int32_t>>)
 
-#define ROOFGATE_OF_32_BITS(name, function)                    \
+#define ROOFGATE_OF_32_BITS(name, function)                      \
   ROOFGATE_OPERATION(name ".u32", lanewise<function<uint32_t>>); \
   ROOFGATE_OPERATION(name ".s32", lanewise<function<int32_t>>)
 

@@ -1,6 +1,6 @@
-// PTX ISA, "Parallel Synchronization and Communication Instructions: bar, barrier". A barrier counts
-// lanes; of a warp that arrives with .aligned at a barrier of a stated size, 32. Lanes that have ended
-// no longer belong to the whole block.
+// PTX ISA, "Parallel Synchronization and Communication Instructions: bar, barrier". A barrier
+// counts lanes; of a warp that arrives with .aligned at a barrier of a stated size, 32. Lanes that
+// have ended no longer belong to the whole block.
 #include "barriers.h"
 
 #include <cstring>
@@ -89,8 +89,7 @@ Barrier& arrive(Warp& warp, const Instruction& instruction, uint32_t number, uin
                                 : ", but by " + size_in_words(barrier.expected_lanes) +
                                       " at {site " + std::to_string(barrier.first_site) + "}";
     finding.lanes = warp.executing;
-    finding.other =
-        Party{barrier.first_site, warp.block->index, barrier.first_warp, -1, "barrier"};
+    finding.other = Party{barrier.first_site, warp.block->index, barrier.first_warp, -1, "barrier"};
     fail(warp, instruction, std::move(finding));
   }
   release(warp, barrier.point);

@@ -1,8 +1,8 @@
 // What the lanes of a warp do together: shuffles, votes, matches, reductions. PTX ISA, "shfl.sync",
 // "vote.sync", "match.sync", "redux.sync", "elect.sync", "bar.warp.sync".
 //
-// Each waits until all live lanes that its member mask names are there. Lanes of one instruction may
-// name different sets; every set works by itself.
+// Each waits until all live lanes that its member mask names are there. Lanes of one instruction
+// may name different sets; every set works by itself.
 #include <bit>
 #include <cmath>
 #include <functional>

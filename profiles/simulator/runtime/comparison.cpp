@@ -142,8 +142,8 @@ struct Comparison<kCompare, bool (*)(T, T)> {
   template <class Result>
   static Status value(Warp& warp, const Instruction& instruction) {
     const int64_t* operands = instruction.operands;
-    const LaneMask result = combine(holds(warp, operands + 1), operands[5],
-                                    third_operand(warp, operands + 3));
+    const LaneMask result =
+        combine(holds(warp, operands + 1), operands[5], third_operand(warp, operands + 3));
     const auto truth = static_cast<Result>(operands[6]);
     write_lanes(warp.lanes<Result>(operands[0]), warp.executing,
                 [&](int l) { return has_lane(result, l) ? truth : Result{0}; });
@@ -151,37 +151,37 @@ struct Comparison<kCompare, bool (*)(T, T)> {
   }
 };
 
-#define ROOFGATE_COMPARISON(name, ...)                                          \
-  ROOFGATE_OPERATION("setp." name, &Comparison<__VA_ARGS__>::predicate);          \
+#define ROOFGATE_COMPARISON(name, ...)                                             \
+  ROOFGATE_OPERATION("setp." name, &Comparison<__VA_ARGS__>::predicate);           \
   ROOFGATE_OPERATION("setp.combined." name, &Comparison<__VA_ARGS__>::predicates); \
-  ROOFGATE_OPERATION("set.b32." name, &Comparison<__VA_ARGS__>::value<uint32_t>); \
+  ROOFGATE_OPERATION("set.b32." name, &Comparison<__VA_ARGS__>::value<uint32_t>);  \
   ROOFGATE_OPERATION("set.b16." name, &Comparison<__VA_ARGS__>::value<uint16_t>)
 
-#define ROOFGATE_COMPARISONS_BY_WIDTH(type, T)      \
-  ROOFGATE_COMPARISON("eq." type, equal<T>);         \
+#define ROOFGATE_COMPARISONS_BY_WIDTH(type, T) \
+  ROOFGATE_COMPARISON("eq." type, equal<T>);   \
   ROOFGATE_COMPARISON("ne." type, different<T>)
 
-#define ROOFGATE_COMPARISONS_BY_SIGN(type, T)       \
+#define ROOFGATE_COMPARISONS_BY_SIGN(type, T)        \
   ROOFGATE_COMPARISON("lt." type, less<T>);          \
   ROOFGATE_COMPARISON("le." type, less_or_equal<T>); \
   ROOFGATE_COMPARISON("gt." type, greater<T>);       \
   ROOFGATE_COMPARISON("ge." type, greater_or_equal<T>)
 
 // `...` makes the comparison that is registered from the one of T.
-#define ROOFGATE_FLOAT_COMPARISONS(type, T, BEGIN, END)                          \
-  ROOFGATE_COMPARISON("eq." type, BEGIN equal<T> END);                           \
-  ROOFGATE_COMPARISON("ne." type, BEGIN different_ordered<T> END);               \
-  ROOFGATE_COMPARISON("lt." type, BEGIN less<T> END);                            \
-  ROOFGATE_COMPARISON("le." type, BEGIN less_or_equal<T> END);                   \
-  ROOFGATE_COMPARISON("gt." type, BEGIN greater<T> END);                         \
-  ROOFGATE_COMPARISON("ge." type, BEGIN greater_or_equal<T> END);                \
-  ROOFGATE_COMPARISON("equ." type, BEGIN equal_unordered<T> END);                \
-  ROOFGATE_COMPARISON("neu." type, BEGIN different<T> END);                      \
-  ROOFGATE_COMPARISON("ltu." type, BEGIN less_unordered<T> END);                 \
-  ROOFGATE_COMPARISON("leu." type, BEGIN less_or_equal_unordered<T> END);        \
-  ROOFGATE_COMPARISON("gtu." type, BEGIN greater_unordered<T> END);              \
-  ROOFGATE_COMPARISON("geu." type, BEGIN greater_or_equal_unordered<T> END);     \
-  ROOFGATE_COMPARISON("num." type, BEGIN ordered<T> END);                        \
+#define ROOFGATE_FLOAT_COMPARISONS(type, T, BEGIN, END)                      \
+  ROOFGATE_COMPARISON("eq." type, BEGIN equal<T> END);                       \
+  ROOFGATE_COMPARISON("ne." type, BEGIN different_ordered<T> END);           \
+  ROOFGATE_COMPARISON("lt." type, BEGIN less<T> END);                        \
+  ROOFGATE_COMPARISON("le." type, BEGIN less_or_equal<T> END);               \
+  ROOFGATE_COMPARISON("gt." type, BEGIN greater<T> END);                     \
+  ROOFGATE_COMPARISON("ge." type, BEGIN greater_or_equal<T> END);            \
+  ROOFGATE_COMPARISON("equ." type, BEGIN equal_unordered<T> END);            \
+  ROOFGATE_COMPARISON("neu." type, BEGIN different<T> END);                  \
+  ROOFGATE_COMPARISON("ltu." type, BEGIN less_unordered<T> END);             \
+  ROOFGATE_COMPARISON("leu." type, BEGIN less_or_equal_unordered<T> END);    \
+  ROOFGATE_COMPARISON("gtu." type, BEGIN greater_unordered<T> END);          \
+  ROOFGATE_COMPARISON("geu." type, BEGIN greater_or_equal_unordered<T> END); \
+  ROOFGATE_COMPARISON("num." type, BEGIN ordered<T> END);                    \
   ROOFGATE_COMPARISON("nan." type, BEGIN unordered<T> END)
 
 ROOFGATE_COMPARISONS_BY_WIDTH("b16", uint16_t);
@@ -246,9 +246,7 @@ struct Class {
   static bool notanumber(T a) { return a != a; }
   static bool normal(T a) { return finite(a) && std::fabs(a) >= std::numeric_limits<T>::min(); }
   // PTX counts zero neither as normal nor as subnormal.
-  static bool subnormal(T a) {
-    return std::fabs(a) < std::numeric_limits<T>::min() && a != 0;
-  }
+  static bool subnormal(T a) { return std::fabs(a) < std::numeric_limits<T>::min() && a != 0; }
 };
 
 template <class T, bool (*kTest)(T)>
@@ -259,7 +257,7 @@ Status test(Warp& warp, const Instruction& instruction) {
   return Status::kNext;
 }
 
-#define ROOFGATE_TEST(name)                                                  \
+#define ROOFGATE_TEST(name)                                                   \
   ROOFGATE_OPERATION("testp." #name ".f32", test<float, Class<float>::name>); \
   ROOFGATE_OPERATION("testp." #name ".f64", test<double, Class<double>::name>)
 

@@ -34,7 +34,8 @@ uint64_t clamp(uint64_t value, bool from_signed, int64_t bits, bool to_signed) {
   return static_cast<int64_t>(value) > least ? value : static_cast<uint64_t>(least);
 }
 
-// d, a, then bits and sign (1: signed) of the source's type, bits and sign of the destination's, .sat
+// d, a, then bits and sign (1: signed) of the source's type, bits and sign of the destination's,
+// .sat
 template <class To, class From>
 Status general(Warp& warp, const Instruction& instruction) {
   const int64_t* operands = instruction.operands;
@@ -42,19 +43,18 @@ Status general(Warp& warp, const Instruction& instruction) {
   const Lanes<From>& source = warp.lanes<From>(operands[1]);
   write_lanes(warp.lanes<To>(operands[0]), warp.executing, [&](int l) {
     const uint64_t value = as_type(source[l], operands[2], from_signed);
-    const uint64_t fitting =
-        saturating ? clamp(value, from_signed, operands[4], to_signed) : value;
+    const uint64_t fitting = saturating ? clamp(value, from_signed, operands[4], to_signed) : value;
     return static_cast<To>(as_type(fitting, operands[4], to_signed));
   });
   return Status::kNext;
 }
 
-#define ROOFGATE_FROM(type, From)                                                \
-  ROOFGATE_OPERATION("cvt.u16." type, lanewise<extend<uint16_t, From>>);          \
-  ROOFGATE_OPERATION("cvt.s16." type, lanewise<extend<uint16_t, From>>);          \
-  ROOFGATE_OPERATION("cvt.u32." type, lanewise<extend<uint32_t, From>>);          \
-  ROOFGATE_OPERATION("cvt.s32." type, lanewise<extend<uint32_t, From>>);          \
-  ROOFGATE_OPERATION("cvt.u64." type, lanewise<extend<uint64_t, From>>);          \
+#define ROOFGATE_FROM(type, From)                                        \
+  ROOFGATE_OPERATION("cvt.u16." type, lanewise<extend<uint16_t, From>>); \
+  ROOFGATE_OPERATION("cvt.s16." type, lanewise<extend<uint16_t, From>>); \
+  ROOFGATE_OPERATION("cvt.u32." type, lanewise<extend<uint32_t, From>>); \
+  ROOFGATE_OPERATION("cvt.s32." type, lanewise<extend<uint32_t, From>>); \
+  ROOFGATE_OPERATION("cvt.u64." type, lanewise<extend<uint64_t, From>>); \
   ROOFGATE_OPERATION("cvt.s64." type, lanewise<extend<uint64_t, From>>)
 
 ROOFGATE_FROM("u16", uint16_t);
@@ -64,9 +64,9 @@ ROOFGATE_FROM("s32", int32_t);
 ROOFGATE_FROM("u64", uint64_t);
 ROOFGATE_FROM("s64", int64_t);
 
-#define ROOFGATE_GENERAL(bits, From)                                     \
-  ROOFGATE_OPERATION("cvt.b16." bits, general<uint16_t, From>);           \
-  ROOFGATE_OPERATION("cvt.b32." bits, general<uint32_t, From>);           \
+#define ROOFGATE_GENERAL(bits, From)                            \
+  ROOFGATE_OPERATION("cvt.b16." bits, general<uint16_t, From>); \
+  ROOFGATE_OPERATION("cvt.b32." bits, general<uint32_t, From>); \
   ROOFGATE_OPERATION("cvt.b64." bits, general<uint64_t, From>)
 
 ROOFGATE_GENERAL("b16", uint16_t);

@@ -14,18 +14,21 @@ template <class Format, class Result, Rounding kRounding, Overflow kOverflow, bo
 Result pack_pair(float upper, float lower) {
   const float high = kRelu ? clamp_at_zero(upper) : upper;
   const float low = kRelu ? clamp_at_zero(lower) : lower;
-  return static_cast<Result>(encode<Format, kRounding, kOverflow>(high) << (8 * sizeof(Result) / 2) |
+  return static_cast<Result>(encode<Format, kRounding, kOverflow>(high)
+                                 << (8 * sizeof(Result) / 2) |
                              encode<Format, kRounding, kOverflow>(low));
 }
 
-#define ROOFGATE_PACKED(name, Format, kRounding)                                                 \
-  ROOFGATE_OPERATION("cvt." name ".f32", lanewise<pack_pair<Format, uint32_t, kRounding,           \
-                                                            Overflow::kInfinity, false>>);         \
+#define ROOFGATE_PACKED(name, Format, kRounding)                                                   \
+  ROOFGATE_OPERATION(                                                                              \
+      "cvt." name ".f32",                                                                          \
+      lanewise<pack_pair<Format, uint32_t, kRounding, Overflow::kInfinity, false>>);               \
   ROOFGATE_OPERATION("cvt.relu." name ".f32",                                                      \
                      lanewise<pack_pair<Format, uint32_t, kRounding, Overflow::kInfinity, true>>); \
-  ROOFGATE_OPERATION("cvt.satfinite." name ".f32",                                                 \
-                     lanewise<pack_pair<Format, uint32_t, kRounding, Overflow::kSaturate, false>>); \
-  ROOFGATE_OPERATION("cvt.satfinite.relu." name ".f32",                                                 \
+  ROOFGATE_OPERATION(                                                                              \
+      "cvt.satfinite." name ".f32",                                                                \
+      lanewise<pack_pair<Format, uint32_t, kRounding, Overflow::kSaturate, false>>);               \
+  ROOFGATE_OPERATION("cvt.satfinite.relu." name ".f32",                                            \
                      lanewise<pack_pair<Format, uint32_t, kRounding, Overflow::kSaturate, true>>)
 
 ROOFGATE_PACKED("rn.f16x2", Float16, Rounding::kNearestEven);

@@ -29,16 +29,16 @@ constexpr int kPoison = 0xff;
 // Operands after the shared address.
 enum Operand { kSource = kSharedOperands, kSourceOffset, kBytes, kReadBytes, kIgnore, kNegated };
 
-struct Request {
+struct CopyRequest {
   Lanes<uint32_t> target;
   Lanes<uint64_t> source;
   Lanes<uint32_t> read;  // bytes
   uint32_t bytes;
 };
 
-Request read_request(Warp& warp, const Instruction& instruction) {
+CopyRequest read_copy(Warp& warp, const Instruction& instruction) {
   const int64_t* operands = instruction.operands;
-  Request request;
+  CopyRequest request;
   request.bytes = static_cast<uint32_t>(operands[kBytes]);
   request.read = warp.lanes<uint32_t>(operands[kReadBytes]);
   const Lanes<uint64_t>& source = warp.lanes<uint64_t>(operands[kSource]);
@@ -98,7 +98,7 @@ const std::byte* check_source(Warp& warp, const Instruction& instruction, int la
   return source;
 }
 
-void add_lane(Warp& warp, const Instruction& instruction, int lane, const Request& request,
+void add_lane(Warp& warp, const Instruction& instruction, int lane, const CopyRequest& request,
               StartedCopy& copy) {
   const uint32_t read = request.read[lane];
   const uint64_t source = request.source[lane];
@@ -143,7 +143,7 @@ LaneMask lanes_with_open_group(const Warp& warp, LaneMask lanes, uint32_t group)
   return lanes_where(lanes, [&](int l) { return warp.copies.committed[l] == group; });
 }
 
-void count(Warp& warp, const Instruction& instruction, const Request& request) {
+void count(Warp& warp, const Instruction& instruction, const CopyRequest& request) {
   const LaneMask reading = lanes_where(warp.executing, [&](int l) { return request.read[l] > 0; });
   count_global(warp, instruction, request.source, reading, request.bytes);
   if (!launch_of(warp).options.count) return;
@@ -152,7 +152,7 @@ void count(Warp& warp, const Instruction& instruction, const Request& request) {
   each_lane(reading, [&](int lane) { site.bytes += request.read[lane]; });
 }
 
-Status start(Warp& warp, const Instruction& instruction, const Request& request) {
+Status start(Warp& warp, const Instruction& instruction, const CopyRequest& request) {
   for (LaneMask rest = warp.executing; rest;) {
     StartedCopy& copy = warp.copies.started.emplace_back();
     copy.bytes = request.bytes;
@@ -167,12 +167,12 @@ Status start(Warp& warp, const Instruction& instruction, const Request& request)
 }
 
 Status copy(Warp& warp, const Instruction& instruction) {
-  return start(warp, instruction, read_request(warp, instruction));
+  return start(warp, instruction, read_copy(warp, instruction));
 }
 
 // Lanes for which the predicate holds read nothing and write zeros.
 Status copy_unless(Warp& warp, const Instruction& instruction) {
-  Request request = read_request(warp, instruction);
+  CopyRequest request = read_copy(warp, instruction);
   const LaneMask holds = warp.predicate(instruction.operands[kIgnore]);
   const LaneMask ignored = instruction.operands[kNegated] ? ~holds : holds;
   each_lane(ignored, [&](int lane) { request.read[lane] = 0; });

@@ -77,8 +77,7 @@ void report(Warp& warp, const Instruction& instruction, Finding finding) {
   RecordedFinding& known = place->second;
   recorded.count = known.count + 1;
   // The first in the order of blocks, whichever ran first; of one warp, the one that came first.
-  const bool earlier =
-      order(recorded.block, recorded.warp) < order(known.block, known.warp);
+  const bool earlier = order(recorded.block, recorded.warp) < order(known.block, known.warp);
   if (earlier) {
     known = std::move(recorded);
   } else {

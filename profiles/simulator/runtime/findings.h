@@ -54,8 +54,8 @@ struct Finding {
   std::optional<Party> other = std::nullopt;
 };
 
-// Records a finding at the present instruction; the kernel goes on. Repetitions (the same check at the
-// same site against the same other site) are counted, and the one of the first block is kept.
+// Records a finding at the present instruction; the kernel goes on. Repetitions (the same check at
+// the same site against the same other site) are counted, and the one of the first block is kept.
 void report(Warp& warp, const Instruction& instruction, Finding finding);
 
 // What fail() throws; the worker ends the launch.

@@ -39,7 +39,7 @@ class GlobalShadow {
   static constexpr size_t kStripes = 64;
 
   struct Page {
-    std::mutex mutex;
+    std::atomic_flag busy;  // held only for a few cells
     ShadowCells cells{kPageBytes};
   };
 
@@ -48,13 +48,14 @@ class GlobalShadow {
     std::unordered_map<uint64_t, std::unique_ptr<Page>> pages;
   };
 
-  struct Request;
+  struct Query;
 
   Page& page_of(uint64_t address);
-  void check(const Request& request, uint64_t address, uint32_t bytes);
-  void check_page(const Request& request, Page& page, uint64_t address, uint32_t bytes);
-  void report_race(const Request& request, const Mark& other, uint64_t address, uint32_t bytes);
-  Party party_of(const Launch& launch, const Mark& mark);
+  void check(const Query& query, uint64_t address, uint32_t bytes);
+  void check_cells(const Query& query, Page& page, uint64_t address, uint32_t bytes);
+  void report_race(const Query& query, const Mark& other, uint64_t address, uint32_t bytes);
+  void report_proxy(const Query& query, const Mark& other, uint64_t address, uint32_t bytes);
+  Party party_of(const Warp& observer, const Mark& mark);
 
   const uint64_t generation_;  // tells shadows apart in the threads' caches of pages
   std::array<Stripe, kStripes> stripes_;

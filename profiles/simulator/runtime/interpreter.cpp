@@ -1,7 +1,7 @@
-// Lanes that went different ways run in groups: the one with the lowest program counter first, until
-// it meets another group and merges with it. Compilers lay code out so that this reconverges where
-// the hardware does; where it is not enough (an instruction needs lanes that lag behind because
-// they wait), the lanes that are there are parked until the others come.
+// Lanes that went different ways run in groups: the one with the lowest program counter first,
+// until it meets another group and merges with it. Compilers lay code out so that this reconverges
+// where the hardware does; where it is not enough (an instruction needs lanes that lag behind
+// because they wait), the lanes that are there are parked until the others come.
 #include "interpreter.h"
 
 #include <algorithm>
@@ -208,7 +208,8 @@ bool members_arrived(Warp& warp, const Instruction& instruction, const Lanes<uin
   each_lane(warp.executing, [&](int lane) {
     if (!has_lane(members[lane], lane)) {
       fail(warp, instruction,
-           {Check::kDivergence, "a lane executes the instruction but its member mask does not name it",
+           {Check::kDivergence,
+            "a lane executes the instruction but its member mask does not name it",
             LaneMask{1} << lane});
     }
     missing |= members[lane] & warp.live & ~warp.executing;

@@ -28,8 +28,9 @@ struct Lanewise<kFunction, Result (*)(Arguments...)> {
     return Status::kNext;
   }
 
-  static void compute(LaneMask mask, Lanes<Result>& destination,
-                      const Lanes<Arguments>&... sources) {
+  // Vector instructions need everything in the loop itself.
+  [[gnu::flatten]] static void compute(LaneMask mask, Lanes<Result>& destination,
+                                       const Lanes<Arguments>&... sources) {
     write_lanes(destination, mask, [&](int l) { return kFunction(sources[l]...); });
   }
 };

@@ -1,5 +1,5 @@
-// Bits: and or xor not cnot lop3, shifts and funnels, fields, counts, permutations; and the logic of
-// predicates.
+// Bits: and or xor not cnot lop3, shifts and funnels, fields, counts, permutations; and the logic
+// of predicates.
 #include <bit>
 #include <type_traits>
 
@@ -78,7 +78,8 @@ Status lookup_3(Warp& warp, const Instruction& instruction) {
   for (int i = 0; i < 8; ++i) term[i] = operands[4] >> i & 1 ? ~0u : 0u;
   write_lanes(warp.lanes<uint32_t>(operands[0]), warp.executing, [&](int l) {
     const uint32_t x = a[l], y = b[l], z = c[l];
-    return (~x & ((~y & ((~z & term[0]) | (z & term[1]))) | (y & ((~z & term[2]) | (z & term[3]))))) |
+    return (~x &
+            ((~y & ((~z & term[0]) | (z & term[1]))) | (y & ((~z & term[2]) | (z & term[3]))))) |
            (x & ((~y & ((~z & term[4]) | (z & term[5]))) | (y & ((~z & term[6]) | (z & term[7])))));
   });
   return Status::kNext;
@@ -89,7 +90,8 @@ Status lookup_3(Warp& warp, const Instruction& instruction) {
 // The bits from 0 to count - 1; count may be the width or more.
 template <class T>
 T low_bits(uint32_t count) {
-  return count < kBits<T> ? static_cast<T>((T{1} << (count & (kBits<T> - 1))) - 1) : static_cast<T>(~T{0});
+  return count < kBits<T> ? static_cast<T>((T{1} << (count & (kBits<T> - 1))) - 1)
+                          : static_cast<T>(~T{0});
 }
 
 // Position and length are taken from the low 8 bits.
@@ -237,7 +239,8 @@ uint32_t dot_2(A a, B b, uint32_t sum) {
   int64_t result = sum;
   for (int i = 0; i < 2; ++i) {
     const auto half = static_cast<uint16_t>(static_cast<uint32_t>(a) >> (16 * i));
-    const int64_t number = std::is_signed_v<A> ? int64_t{static_cast<int16_t>(half)} : int64_t{half};
+    const int64_t number =
+        std::is_signed_v<A> ? int64_t{static_cast<int16_t>(half)} : int64_t{half};
     result += number * byte_at(b, kFirst + i);
   }
   return static_cast<uint32_t>(result);
@@ -252,25 +255,24 @@ LaneMask predicate_operand(Warp& warp, const int64_t* operand) {
 template <LaneMask (*kFunction)(LaneMask, LaneMask)>
 Status combine_predicates(Warp& warp, const Instruction& instruction) {
   const int64_t* operands = instruction.operands;
-  write_predicate(warp, operands[0],
-                  kFunction(predicate_operand(warp, operands + 1),
-                            predicate_operand(warp, operands + 3)));
+  write_predicate(
+      warp, operands[0],
+      kFunction(predicate_operand(warp, operands + 1), predicate_operand(warp, operands + 3)));
   return Status::kNext;
 }
 
 // d, a, negated
 Status move_predicate(Warp& warp, const Instruction& instruction) {
-  write_predicate(warp, instruction.operands[0],
-                  predicate_operand(warp, instruction.operands + 1));
+  write_predicate(warp, instruction.operands[0], predicate_operand(warp, instruction.operands + 1));
   return Status::kNext;
 }
 
-#define ROOFGATE_BY_WIDTH(name, function)                       \
+#define ROOFGATE_BY_WIDTH(name, function)                        \
   ROOFGATE_OPERATION(name ".b16", lanewise<function<uint16_t>>); \
   ROOFGATE_OPERATION(name ".b32", lanewise<function<uint32_t>>); \
   ROOFGATE_OPERATION(name ".b64", lanewise<function<uint64_t>>)
 
-#define ROOFGATE_WIDE(name, type, function, ...)                       \
+#define ROOFGATE_WIDE(name, type, function, ...)                                 \
   ROOFGATE_OPERATION(name "." type "32", lanewise<function<__VA_ARGS__##32_t>>); \
   ROOFGATE_OPERATION(name "." type "64", lanewise<function<__VA_ARGS__##64_t>>)
 
@@ -314,9 +316,9 @@ ROOFGATE_OPERATION("prmt.b32.rc16", lanewise<permute_by<replicate_16>>);
 ROOFGATE_OPERATION("prmt.b32.ecl", lanewise<permute_by<clamp_left>>);
 ROOFGATE_OPERATION("prmt.b32.ecr", lanewise<permute_by<clamp_right>>);
 
-#define ROOFGATE_DOT(types, A, B)                                         \
-  ROOFGATE_OPERATION("dp4a." types, lanewise<dot_4<A, B>>);                \
-  ROOFGATE_OPERATION("dp2a.lo." types, lanewise<dot_2<A, B, 0>>);          \
+#define ROOFGATE_DOT(types, A, B)                                 \
+  ROOFGATE_OPERATION("dp4a." types, lanewise<dot_4<A, B>>);       \
+  ROOFGATE_OPERATION("dp2a.lo." types, lanewise<dot_2<A, B, 0>>); \
   ROOFGATE_OPERATION("dp2a.hi." types, lanewise<dot_2<A, B, 2>>)
 
 ROOFGATE_DOT("u32.u32", uint32_t, uint32_t);

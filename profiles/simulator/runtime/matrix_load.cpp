@@ -8,8 +8,8 @@
 #include <cstring>
 
 #include "full_warp.h"
-#include "memory.h"
 #include "shared_operand.h"
+#include "warp_memory.h"
 
 namespace roofgate::sim {
 namespace {
@@ -46,23 +46,25 @@ void to_matrix(const Lanes<uint32_t>& fragment, Matrix& matrix) {
   }
 }
 
-// Places of all rows, checked and counted.
+// Where the rows of all matrices lie, checked and counted.
 template <int kMatrices>
 struct Rows {
   Rows(Warp& warp, const Instruction& instruction, int first_operand, Access access) {
-    Lanes<uint32_t> addresses;
+    Lanes<uint32_t> addresses = {};
     for (int lane = 0; lane < kMatrices * kRows; ++lane) {
-      const uint32_t address = shared_operand(warp, instruction, first_operand, lane);
-      addresses[lane] = address;
-      place[lane] = access_shared(warp, instruction, lane, address, kRowBytes, access);
+      addresses[lane] = shared_operand(warp, instruction, first_operand, lane);
     }
     for (int matrix = 0; matrix < kMatrices; ++matrix) {
-      constexpr LaneMask kMatrixLanes = (1u << kRows) - 1;
-      count_shared(warp, instruction, addresses, kMatrixLanes << (kRows * matrix), kRowBytes);
+      constexpr LaneMask kFirstRows = (1u << kRows) - 1;
+      const LaneMask lanes = kFirstRows << (kRows * matrix);
+      request_shared({warp, instruction, lanes, kRowBytes, access}, addresses, places_[matrix]);
     }
   }
 
-  std::byte* place[kMatrices * kRows];
+  std::byte* place(int matrix, int row) const { return places_[matrix][matrix * kRows + row]; }
+
+ private:
+  Places places_[kMatrices];
 };
 
 // Operands: a register for each matrix, the shared address.
@@ -73,7 +75,7 @@ Status load(Warp& warp, const Instruction& instruction) {
   for (int i = 0; i < kMatrices; ++i) {
     Matrix matrix;
     for (int row = 0; row < kRows; ++row) {
-      std::memcpy(matrix.element[row], rows.place[i * kRows + row], kRowBytes);
+      std::memcpy(matrix.element[row], rows.place(i, row), kRowBytes);
     }
     to_fragment<kTransposed>(matrix, warp.lanes<uint32_t>(instruction.operands[i]));
   }
@@ -89,7 +91,7 @@ Status store(Warp& warp, const Instruction& instruction) {
     Matrix matrix;
     to_matrix<kTransposed>(warp.lanes<uint32_t>(instruction.operands[kSharedOperands + i]), matrix);
     for (int row = 0; row < kRows; ++row) {
-      std::memcpy(rows.place[i * kRows + row], matrix.element[row], kRowBytes);
+      std::memcpy(rows.place(i, row), matrix.element[row], kRowBytes);
     }
   }
   return Status::kNext;

@@ -43,8 +43,8 @@ std::byte* access_global(Warp& warp, const Instruction& instruction, int lane, u
 std::byte* access_generic(Warp& warp, const Instruction& instruction, int lane, uint64_t address,
                           uint32_t bytes, Access access);
 
-// Bank conflicts of one request: 32 banks of 4 bytes, lanes of the same 4 bytes share; 8-byte accesses go
-// in two halves and 16-byte accesses in four quarters of the warp.
+// Bank conflicts of one request: 32 banks of 4 bytes, lanes of the same 4 bytes share; 8-byte
+// accesses go in two halves and 16-byte accesses in four quarters of the warp.
 uint32_t shared_wavefronts(const Lanes<uint32_t>& addresses, LaneMask lanes, uint32_t bytes);
 // Distinct aligned 32-byte sectors of one request.
 uint32_t global_sectors(const Lanes<uint64_t>& addresses, LaneMask lanes, uint32_t bytes);
@@ -71,12 +71,13 @@ struct AsyncAccess {
 };
 
 // From begin to end the bytes are in flight: an ordinary read or write of a destination, or a write
-// to a source, is a finding. begin reports unordered earlier accesses. All do nothing unless races are checked.
-// `offset` counts in the block's own memory.
+// to a source, is a finding. begin reports unordered earlier accesses. All do nothing unless races
+// are checked. `offset` counts in the block's own memory.
 void begin_async_write(const AsyncAccess& access, Block& block, uint32_t offset, uint32_t bytes);
 void end_async_write(const AsyncAccess& access, Block& block, uint32_t offset, uint32_t bytes);
 void begin_async_read(const AsyncAccess& access, Block& block, uint32_t offset, uint32_t bytes);
-void end_async_read(const AsyncAccess& access, Block& block, uint32_t offset, uint32_t bytes);
+// Nothing has to be done: who waited for the read has its time in the clock, and only they may write.
+inline void end_async_read(const AsyncAccess&, Block&, uint32_t, uint32_t) {}
 // Global bytes are read or written at once when the copy runs.
 void async_global(const AsyncAccess& access, uint64_t address, uint32_t bytes, Access kind);
 

@@ -51,8 +51,8 @@ ROOFGATE_OPERATION("mov.b32", lanewise<copy<uint32_t>>);
 ROOFGATE_OPERATION("mov.b64", lanewise<copy<uint64_t>>);
 ROOFGATE_OPERATION("mov.b128", lanewise<copy<Bits128>>);
 
-#define ROOFGATE_PACKING(types, Whole, Part, bits)                   \
-  ROOFGATE_OPERATION("mov.pack." types, pack<Whole, Part, bits>);     \
+#define ROOFGATE_PACKING(types, Whole, Part, bits)                \
+  ROOFGATE_OPERATION("mov.pack." types, pack<Whole, Part, bits>); \
   ROOFGATE_OPERATION("mov.unpack." types, unpack<Whole, Part, bits>)
 
 ROOFGATE_PACKING("b16.b8", uint16_t, uint16_t, 8);

@@ -17,11 +17,11 @@
 namespace roofgate::sim {
 
 enum class Rounding {
-  kNearestEven,    // .rn
-  kTowardZero,     // .rz
-  kDown,           // .rm
-  kUp,             // .rp
-  kNearestAway,    // .rna: ties away from zero
+  kNearestEven,  // .rn
+  kTowardZero,   // .rz
+  kDown,         // .rm
+  kUp,           // .rp
+  kNearestAway,  // .rna: ties away from zero
 };
 
 // What a magnitude beyond the largest finite number becomes.
@@ -61,6 +61,15 @@ constexpr typename Binary<Value>::Word to_bits(Value value) {
 template <class Value>
 constexpr Value from_bits(typename Binary<Value>::Word bits) {
   return std::bit_cast<Value>(bits);
+}
+
+// `condition ? a : b` of bits: where ?: may become a jump around the computing of an operand, which
+// keeps a loop from becoming vector instructions.
+template <class Value>
+constexpr Value choose(bool condition, Value a, Value b) {
+  using Word = typename Binary<Value>::Word;
+  const Word mask = Word{0} - static_cast<Word>(condition);
+  return from_bits<Value>((to_bits(a) & mask) | (to_bits(b) & ~mask));
 }
 
 template <class Value>

@@ -109,7 +109,8 @@ class Reader {
     if (!instruction.handler) fail("no operation '" + names_.back() + "' in this run-time");
     std::string guard = word();
     instruction.guard_negated = guard[0] == '!';
-    instruction.guard = guard == "-" ? kNoGuard : std::stoi(guard.substr(instruction.guard_negated));
+    instruction.guard =
+        guard == "-" ? kNoGuard : std::stoi(guard.substr(instruction.guard_negated));
     std::vector<int64_t> operands(number());
     for (int64_t& operand : operands) operand = number();
     instruction.operand_count = operands.size();

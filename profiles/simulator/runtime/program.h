@@ -62,7 +62,7 @@ struct Program {
   uint32_t required_threads[3] = {0, 0, 0};  // 0: not stated
   std::vector<Constant> constants;
   std::vector<Instruction> instructions;
-  std::vector<std::vector<int64_t>> operands;            // what the instructions point to
+  std::vector<std::vector<int64_t>> operands;           // what the instructions point to
   std::vector<std::unique_ptr<std::byte[]>> variables;  // of the module: global and constant
 };
 
@@ -80,7 +80,8 @@ std::vector<std::string> operation_names();
 
 #define ROOFGATE_JOIN_(a, b) a##b
 #define ROOFGATE_JOIN(a, b) ROOFGATE_JOIN_(a, b)
-#define ROOFGATE_OPERATION(name, ...) \
-  static const ::roofgate::sim::Registration ROOFGATE_JOIN(registration_, __COUNTER__)(name, __VA_ARGS__)
+#define ROOFGATE_OPERATION(name, ...)                                                   \
+  static const ::roofgate::sim::Registration ROOFGATE_JOIN(registration_, __COUNTER__)( \
+      name, __VA_ARGS__)
 
 }  // namespace roofgate::sim

@@ -8,8 +8,8 @@
 namespace roofgate::sim {
 
 // Sets the rounding mode of this thread for the scope's life. The arithmetic must be in a function
-// that is not inlined, with operands and results in memory: the compiler takes the mode for constant
-// and may move anything else across.
+// that is not inlined, with operands and results in memory: the compiler takes the mode for
+// constant and may move anything else across.
 class RoundingMode {
  public:
   explicit RoundingMode(Rounding rounding) : before_(std::fegetround()) {

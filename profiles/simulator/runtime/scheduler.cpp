@@ -1,26 +1,26 @@
 // Worker threads take clusters of blocks in order and run the warps of one until all have ended.
 //
 // The fixed schedule runs each warp until it stops. With a seed, warps have random priorities that
-// change now and then (probabilistic concurrency testing: Burckhardt et al., ASPLOS 2010), turns are
-// short, and copies land at random times; the same seed gives the same schedule on any number of
-// threads, since every cluster has a random state of its own.
+// change now and then (probabilistic concurrency testing: Burckhardt et al., ASPLOS 2010), turns
+// are short, and copies land at random times; the same seed gives the same schedule on any number
+// of threads, since every cluster has a random state of its own.
 #include "scheduler.h"
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
-#include <deque>
 #include <mutex>
 #include <numeric>
 #include <thread>
 
 #include "barriers.h"
+#include "deadlock.h"
 #include "findings.h"
 #include "global_shadow.h"
 #include "interpreter.h"
 #include "mbarrier.h"
+#include "random.h"
+#include "resident.h"
 #include "shadow.h"
-#include "special_registers.h"
 
 namespace roofgate::sim {
 namespace {
@@ -31,87 +31,26 @@ constexpr uint32_t kRandomTurn = 256;
 constexpr uint64_t kClusterTurn = 4'000'000;
 constexpr size_t kResidentClusters = 128;
 constexpr int kIdleRounds = 64;  // of answering polls with "no" before it is a deadlock
-constexpr uint64_t kSharedAlignment = 1024;
-constexpr uint64_t kRegisterAlignment = 64;
-constexpr int kPoison = 0xff;  // NaN in every floating-point format
 
-uint64_t next_random(uint64_t& state) {  // splitmix64 (Steele, Lea and Flood, OOPSLA 2014)
-  uint64_t value = state += 0x9e3779b97f4a7c15;
-  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
-  value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
-  return value ^ (value >> 31);
-}
-
-uint64_t round_up(uint64_t value, uint64_t alignment) {
-  return (value + alignment - 1) / alignment * alignment;
-}
-
-Dim3 position(uint64_t index, const Dim3& extent) {
-  return {static_cast<uint32_t>(index % extent.x),
-          static_cast<uint32_t>(index / extent.x % extent.y),
-          static_cast<uint32_t>(index / extent.x / extent.y)};
-}
-
-Dim3 cluster_grid(const Launch& launch) {
-  return {launch.grid.x / launch.cluster.x, launch.grid.y / launch.cluster.y,
-          launch.grid.z / launch.cluster.z};
-}
-
-uint32_t shared_bytes(const Launch& launch) {
-  const Program& program = *launch.program;
-  if (launch.dynamic_shared_bytes == 0) return program.static_shared_bytes;
-  return round_up(program.static_shared_bytes, program.dynamic_shared_alignment) +
-         launch.dynamic_shared_bytes;
-}
-
-// Memory of one cluster, used again by the next.
-class Arena {
- public:
-  std::byte* take(uint64_t bytes, uint64_t alignment) {
-    auto& chunk = used_ < chunks_.size() ? chunks_[used_] : chunks_.emplace_back();
-    ++used_;
-    if (chunk.size() < bytes + alignment) chunk.resize(bytes + alignment);
-    const auto address = reinterpret_cast<uint64_t>(chunk.data());
-    return reinterpret_cast<std::byte*>(round_up(address, alignment));
-  }
-
-  void reset() { used_ = 0; }
-
- private:
-  std::deque<std::vector<std::byte>> chunks_;
-  size_t used_ = 0;
-};
-
-struct Resident {
-  Cluster cluster;
-  Arena arena;
-  std::vector<Warp*> warps;
-  std::vector<uint64_t> priorities;
-  size_t turn = 0;
-  uint64_t known_progress = 0;
-  int idle_rounds = 0;
-};
-
-// The registers of a warp before its first instruction, without the special ones.
-std::vector<std::byte> initial_registers(const Program& program) {
-  std::vector<std::byte> file(program.register_file_bytes);
-  for (const Constant& constant : program.constants) {
-    if (!constant.special.empty()) continue;
-    std::byte* place = file.data() + constant.offset;
-    if (constant.width == 1) {
-      const LaneMask lanes = constant.value ? kAllLanes : 0;
-      std::memcpy(place, &lanes, sizeof lanes);
-      continue;
-    }
-    for (int lane = 0; lane < kLanes; ++lane) {
-      std::memcpy(place + lane * constant.width, &constant.value, constant.width);
+std::vector<uint64_t> cluster_order(const Launch& launch) {
+  std::vector<uint64_t> order(cluster_grid(launch).count());
+  std::iota(order.begin(), order.end(), 0);
+  if (launch.options.seed) {
+    uint64_t state = launch.options.seed;
+    for (size_t i = order.size(); i > 1; --i) {
+      std::swap(order[i - 1], order[next_random(state) % i]);
     }
   }
-  return file;
+  return order;
 }
 
 // What the workers of one launch share.
 struct Shared {
+  explicit Shared(Launch& launch)
+      : launch(launch),
+        order(cluster_order(launch)),
+        registers(initial_registers(*launch.program)) {}
+
   Launch& launch;
   std::vector<uint64_t> order;  // of clusters
   std::vector<std::byte> registers;
@@ -121,65 +60,6 @@ struct Shared {
   std::mutex mutex;  // of the launch's counters and `failure`
   std::string failure;
 };
-
-void prepare_warp(Warp& warp, Resident& resident, const Shared& shared, uint32_t threads) {
-  const Program& program = *shared.launch.program;
-  const uint32_t lanes = std::min<uint32_t>(threads - warp.index * kLanes, kLanes);
-  warp.live = lanes == kLanes ? kAllLanes : (LaneMask{1} << lanes) - 1;
-  warp.registers = resident.arena.take(program.register_file_bytes, kRegisterAlignment);
-  std::memcpy(warp.registers, shared.registers.data(), program.register_file_bytes);
-  const uint64_t local = uint64_t{program.local_bytes} * kLanes;
-  if (local) {
-    warp.local = resident.arena.take(local, kRegisterAlignment);
-    std::memset(warp.local, kPoison, local);
-  }
-  warp.clock.set(warp.agent, 1);
-  set_special_registers(warp);
-  resident.warps.push_back(&warp);
-}
-
-void prepare_block(Block& block, Resident& resident, const Shared& shared) {
-  const Launch& launch = shared.launch;
-  const auto threads = static_cast<uint32_t>(launch.block.count());
-  block.cluster = &resident.cluster;
-  block.shared_bytes = shared_bytes(launch);
-  block.shared = resident.arena.take(std::max(block.shared_bytes, 1u), kSharedAlignment);
-  std::memset(block.shared, kPoison, block.shared_bytes);
-  block.live_lanes = threads;
-  block.mbarriers = std::make_shared<MbarrierTable>();
-  if (launch.options.check_races) block.shadow = std::make_unique<SharedShadow>(block.shared_bytes);
-  const uint32_t warps = (threads + kLanes - 1) / kLanes;
-  block.warps.resize(warps);
-  for (uint32_t i = 0; i < warps; ++i) {
-    Warp& warp = block.warps[i];
-    warp.block = &block;
-    warp.index = i;
-    warp.agent = block.rank * warps + i;
-    prepare_warp(warp, resident, shared, threads);
-  }
-}
-
-void prepare(Resident& resident, const Shared& shared, uint64_t index, SiteCounters* counters) {
-  const Launch& launch = shared.launch;
-  Cluster& cluster = resident.cluster;
-  cluster.launch = &shared.launch;
-  cluster.counters = counters;
-  cluster.random_state = launch.options.seed * 0x2545f4914f6cdd1d + index;
-  const Dim3 origin = position(index, cluster_grid(launch));
-  const auto warps = static_cast<uint32_t>((launch.block.count() + kLanes - 1) / kLanes);
-  cluster.next_agent = static_cast<uint32_t>(launch.cluster.count()) * warps;
-  for (uint32_t rank = 0; rank < launch.cluster.count(); ++rank) {
-    const Dim3 offset = position(rank, launch.cluster);
-    Block& block = *cluster.blocks.emplace_back(std::make_unique<Block>());
-    block.rank = rank;
-    block.index = {origin.x * launch.cluster.x + offset.x, origin.y * launch.cluster.y + offset.y,
-                   origin.z * launch.cluster.z + offset.z};
-    prepare_block(block, resident, shared);
-  }
-  for (size_t i = 0; i < resident.warps.size(); ++i) {
-    resident.priorities.push_back(next_random(cluster.random_state));
-  }
-}
 
 // Runs the clusters that one thread takes.
 class Worker {
@@ -208,7 +88,7 @@ class Worker {
     if (place >= shared_.order.size()) return false;
     auto resident = std::move(free_);
     if (!resident) resident = std::make_unique<Resident>();
-    prepare(*resident, shared_, shared_.order[place], counters_.data());
+    start(*resident, shared_.launch, shared_.registers, shared_.order[place], counters_.data());
     residents_.push_back(std::move(resident));
     return true;
   }
@@ -286,8 +166,8 @@ class Worker {
 
   static bool run_pending(Cluster& cluster) {
     if (cluster.pending.empty()) return false;
-    const auto place = cluster.pending.begin() +
-                       choose(cluster, static_cast<uint32_t>(cluster.pending.size()));
+    const auto place =
+        cluster.pending.begin() + choose(cluster, static_cast<uint32_t>(cluster.pending.size()));
     const PendingOperation operation = std::move(*place);
     cluster.pending.erase(place);
     ++cluster.progress;
@@ -308,67 +188,18 @@ class Worker {
   static void release_polls(Resident& resident) {
     const bool progressed = resident.known_progress != resident.cluster.progress;
     resident.idle_rounds = progressed ? 0 : resident.idle_rounds + 1;
+    if (resident.idle_rounds >= kIdleRounds) fail_deadlock(resident);
     bool polled = false;
     for (Warp* warp : resident.warps) {
-      const auto polls = [](const Wait& wait) {
-        return wait.kind == WaitKind::kMbarrier || wait.kind == WaitKind::kPolling;
-      };
-      for (auto wait = std::find_if(warp->waits.begin(), warp->waits.end(), polls);
-           wait != warp->waits.end();
-           wait = std::find_if(warp->waits.begin(), warp->waits.end(), polls)) {
-        if (resident.idle_rounds >= kIdleRounds) fail_deadlock(resident);
+      const std::vector<Wait> waits = warp->waits;
+      for (const Wait& wait : waits) {
+        if (wait.kind != WaitKind::kMbarrier && wait.kind != WaitKind::kPolling) continue;
         polled = warp->poll_released = true;
-        wake(*warp, wait->kind, Wait(*wait).object);
+        wake(*warp, wait.kind, wait.object);
       }
     }
     resident.known_progress = resident.cluster.progress;
     if (!polled) fail_deadlock(resident);
-  }
-
-  [[noreturn]] static void fail_deadlock(Resident& resident) {
-    std::string message = "no warp can go on:";
-    Warp* first = nullptr;
-    for (Warp* warp : resident.warps) {
-      if (!warp->live) continue;
-      if (!first) first = warp;
-      message += describe_waits(*warp);
-    }
-    const uint32_t site = first->lane_pc[first_lane(first->waiting ? first->waiting : first->live)];
-    const Program& program = *first->block->cluster->launch->program;
-    // A wait that is not repeated has moved on to the next instruction.
-    const bool repeats = first->waits.empty() || first->waits[0].kind == WaitKind::kMbarrier;
-    const uint32_t waiting_site = repeats || site == 0 ? site : site - 1;
-    fail(*first, program.instructions[waiting_site], {Check::kDeadlock, message, first->waiting});
-  }
-
-  static std::string describe_waits(const Warp& warp) {
-    std::string text;
-    for (const Wait& wait : warp.waits) {
-      const bool repeats = wait.kind == WaitKind::kMbarrier || wait.kind == WaitKind::kPolling;
-      const uint32_t site = warp.lane_pc[first_lane(wait.lanes)] - (repeats ? 0 : 1);
-      text += "\n  block (" + std::to_string(warp.block->index.x) + ", " +
-              std::to_string(warp.block->index.y) + ", " + std::to_string(warp.block->index.z) +
-              ") warp " + std::to_string(warp.index) + " waits " + describe(wait) + " at {site " +
-              std::to_string(site) + "}";
-    }
-    return text;
-  }
-
-  static std::string describe(const Wait& wait) {
-    const std::string object = std::to_string(wait.object);
-    switch (wait.kind) {
-      case WaitKind::kBarrier:
-        return "for barrier " + object;
-      case WaitKind::kMbarrier:
-        return "for the mbarrier at shared address " + object;
-      case WaitKind::kCopies:
-        return "for asynchronous copies";
-      case WaitKind::kCluster:
-        return "for the barrier of the cluster";
-      case WaitKind::kPolling:
-        return "in a loop on memory";
-    }
-    return "";
   }
 
   void add_counters() {
@@ -391,18 +222,6 @@ class Worker {
   std::unique_ptr<Resident> free_;
 };
 
-std::vector<uint64_t> cluster_order(const Launch& launch) {
-  std::vector<uint64_t> order(cluster_grid(launch).count());
-  std::iota(order.begin(), order.end(), 0);
-  if (launch.options.seed) {
-    uint64_t state = launch.options.seed;
-    for (size_t i = order.size(); i > 1; --i) {
-      std::swap(order[i - 1], order[next_random(state) % i]);
-    }
-  }
-  return order;
-}
-
 }  // namespace
 
 uint32_t new_agent(Cluster& cluster) { return cluster.next_agent++; }
@@ -413,9 +232,7 @@ uint32_t choose(Cluster& cluster, uint32_t bound) {
 }
 
 void run_launch(Launch& launch) {
-  Shared shared{.launch = launch,
-                .order = cluster_order(launch),
-                .registers = initial_registers(*launch.program)};
+  Shared shared(launch);
   launch.counters.assign(launch.program->instructions.size(), {});
   if (launch.options.check_races) launch.global_shadow = std::make_unique<GlobalShadow>();
   const size_t count = std::clamp<size_t>(launch.options.threads, 1, shared.order.size());

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "shadow_cells.h"
@@ -32,12 +33,14 @@ class SharedShadow {
     const Warp* warp;
   };
 
-  Party party_of(const Block& owner, const Mark& mark, const char* action) const;
+  struct Query;
+
+  void check(const Query& query, const Cell& cell, bool& reported) const;
+  std::optional<Finding> judge(const Query& query, const Cell& cell) const;
+  Finding unordered(const Query& query, const Mark& other) const;
+  bool is_awaited(const Mark& mark) const;
+  Party party_of(const Query& query, const Mark& mark) const;
   void remember(const AsyncAccess& access);
-  void report_unordered(Warp& warp, const Instruction& instruction, Finding finding,
-                        const Block& owner, const Cell& cell, const Mark& other) const;
-  void check_async(const AsyncAccess& access, const Block& owner, const Cell& cell,
-                   const Mark& mark, uint64_t address, uint32_t bytes) const;
 
   ShadowCells cells_;
   // Who issued asynchronous accesses, by agent and site.

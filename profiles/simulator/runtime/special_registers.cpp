@@ -10,7 +10,6 @@ namespace {
 
 using Value = uint32_t (*)(const Warp&, int lane);
 
-
 uint32_t thread_number(const Warp& warp, int lane) { return warp.index * kLanes + lane; }
 
 Dim3 cluster_index(const Warp& warp) {
@@ -33,10 +32,8 @@ Dim3 index_in_cluster(const Warp& warp) {
 
 const std::map<std::string_view, Value>& values() {
   static const std::map<std::string_view, Value> table = {
-      {"tid.x",
-       [](const Warp& warp, int lane) {
-         return thread_number(warp, lane) % launch_of(warp).block.x;
-       }},
+      {"tid.x", [](const Warp& warp,
+                   int lane) { return thread_number(warp, lane) % launch_of(warp).block.x; }},
       {"tid.y",
        [](const Warp& warp, int lane) {
          const Dim3& block = launch_of(warp).block;
@@ -79,7 +76,9 @@ const std::map<std::string_view, Value>& values() {
       {"cluster_nctaid.z", [](const Warp& warp, int) { return launch_of(warp).cluster.z; }},
       {"cluster_ctarank", [](const Warp& warp, int) { return warp.block->rank; }},
       {"cluster_nctarank",
-       [](const Warp& warp, int) { return static_cast<uint32_t>(launch_of(warp).cluster.count()); }},
+       [](const Warp& warp, int) {
+         return static_cast<uint32_t>(launch_of(warp).cluster.count());
+       }},
       {"is_explicit_cluster",
        [](const Warp& warp, int) { return uint32_t{launch_of(warp).cluster.count() > 1}; }},
       {"dynamic_smem_size",

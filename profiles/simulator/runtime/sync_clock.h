@@ -77,11 +77,15 @@ struct Fences {
   SyncPoint pending;   // seen by strong reads: the next fence acquires it
 };
 
-// A fence of any scope: scopes are not told apart.
-void fence(Warp& warp);
+// The two halves of a fence. Scopes are not told apart.
+void release_fence(Warp& warp);
+void acquire_fence(Warp& warp);
 // A strong write of a variable passes on what the last fence released.
 void publish(Warp& warp, SyncVariables& variables, uint64_t address);
 // A strong read of a variable: the next fence acquires what was passed on.
 void observe(Warp& warp, const SyncVariables& variables, uint64_t address);
+
+// The warp's cluster: the number of its first block in the grid.
+uint32_t cluster_number(const Warp& warp);
 
 }  // namespace roofgate::sim

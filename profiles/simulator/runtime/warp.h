@@ -53,11 +53,11 @@ struct SiteCounters {
 
 // Lanes that stop say why, for the deadlock report.
 enum class WaitKind : uint8_t {
-  kBarrier,      // bar.sync: object is the barrier's number
-  kMbarrier,     // mbarrier.try_wait: object is its shared address
-  kCopies,       // asynchronous copies
-  kCluster,      // barrier.cluster
-  kPolling,      // a loop on memory
+  kBarrier,   // bar.sync: object is the barrier's number
+  kMbarrier,  // mbarrier.try_wait: object is its shared address
+  kCopies,    // asynchronous copies
+  kCluster,   // barrier.cluster
+  kPolling,   // a loop on memory
 };
 
 // Lanes of a warp that stopped together.
@@ -95,6 +95,9 @@ struct Warp {
   uint64_t executed = 0;       // instructions
   bool poll_released = false;  // nothing else can run: a poll has to answer "no"
 
+  LaneMask cluster_arrived = 0;  // barrier.cluster: in the present phase
+  LaneMask cluster_passed = 0;   // in one that is complete, but have not waited yet
+
   CopyGroups copies;  // cp.async
   BulkGroups bulk;    // bulk and tensor copies
   WgmmaGroups wgmma;  // products
@@ -103,9 +106,7 @@ struct Warp {
   Lanes<T>& lanes(int64_t operand) {
     return *reinterpret_cast<Lanes<T>*>(registers + operand);
   }
-  LaneMask& predicate(int64_t operand) {
-    return *reinterpret_cast<LaneMask*>(registers + operand);
-  }
+  LaneMask& predicate(int64_t operand) { return *reinterpret_cast<LaneMask*>(registers + operand); }
 
   bool converged() const { return active == live; }
 };
@@ -121,9 +122,9 @@ struct Barrier {
   bool in_use = false;          // somebody has arrived in the present phase
   uint32_t expected_lanes = 0;  // 0: all that live
   uint32_t arrived_lanes = 0;
-  uint32_t first_site = 0;    // of the present phase
+  uint32_t first_site = 0;  // of the present phase
   uint32_t first_warp = 0;
-  uint32_t true_lanes = 0;    // barrier.red: for how many lanes the predicate held
+  uint32_t true_lanes = 0;  // barrier.red: for how many lanes the predicate held
   SyncPoint point;
   std::vector<BarrierWaiter> waiters;
 };
@@ -132,8 +133,8 @@ constexpr int kBarriers = 16;
 
 struct Block {
   Cluster* cluster = nullptr;
-  uint32_t rank = 0;  // in the cluster
-  Dim3 index;         // blockIdx (zero-based)
+  uint32_t rank = 0;            // in the cluster
+  Dim3 index;                   // blockIdx (zero-based)
   std::byte* shared = nullptr;  // 1024-byte aligned
   uint32_t shared_bytes = 0;    // static and dynamic
   std::vector<Warp> warps;
@@ -149,13 +150,19 @@ struct PendingOperation {
   std::function<void()> run;
 };
 
+// barrier.cluster; who has arrived is in the warps.
+struct ClusterBarrier {
+  SyncPoint gathering;  // of the present phase
+  SyncPoint completed;  // of the last one
+};
+
 struct Cluster {
   Launch* launch = nullptr;
   std::vector<std::unique_ptr<Block>> blocks;
   std::vector<PendingOperation> pending;
-  Barrier barrier;              // barrier.cluster
-  uint32_t next_agent = 0;      // see new_agent
-  uint64_t random_state = 0;    // of this cluster's schedule
+  ClusterBarrier barrier;
+  uint32_t next_agent = 0;           // see new_agent
+  uint64_t random_state = 0;         // of this cluster's schedule
   SiteCounters* counters = nullptr;  // by site
   uint64_t progress = 0;             // grows whenever something that lanes wait for happens
 };
@@ -180,8 +187,8 @@ inline SiteCounters& counters_of(const Warp& warp, const Instruction& instructio
 // A new agent of the cluster's clocks, for asynchronous work.
 uint32_t new_agent(Cluster& cluster);
 
-// Stops the executing lanes: return the result from the handler. With kWaiting they go on behind the
-// instruction, with kRetry they execute it again.
+// Stops the executing lanes: return the result from the handler. With kWaiting they go on behind
+// the instruction, with kRetry they execute it again.
 Status wait_for(Warp& warp, Status status, WaitKind kind, uint64_t object);
 
 // Wakes the lanes of one warp, or of all warps of a block or cluster, that wait for this.
@@ -196,8 +203,8 @@ uint32_t choose(Cluster& cluster, uint32_t bound);
 // that the interpreter catches); lanes that never come end the launch with a finding.
 void require_convergence(Warp& warp, const Instruction& instruction);
 
-// Whether all live lanes that the executing lanes' member masks name execute this instruction now. If
-// not, the executing lanes are parked: return Status::kRetry at once.
+// Whether all live lanes that the executing lanes' member masks name execute this instruction now.
+// If not, the executing lanes are parked: return Status::kRetry at once.
 bool members_arrived(Warp& warp, const Instruction& instruction, const Lanes<uint32_t>& members);
 
 }  // namespace roofgate::sim

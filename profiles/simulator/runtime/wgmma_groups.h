@@ -1,4 +1,4 @@
-// Warpgroup products of one warp that are under way.
+// Warpgroup products of one warp that are under way. Kept only if races are checked.
 #pragma once
 
 #include <cstdint>
@@ -12,17 +12,21 @@ struct WgmmaProduct;  // wgmma.h
 
 using WgmmaGroup = std::vector<std::shared_ptr<WgmmaProduct>>;
 
-struct WgmmaGroups {
-  uint32_t agent = 0;                // of the clocks; 0: no product yet
-  uint32_t issued = 0;               // products; also the agent's time
-  uint32_t completed = 0;            // of them, those that were waited for
-  WgmmaGroup open;                   // since the last commit
-  std::deque<WgmmaGroup> committed;  // oldest first
+// What is known of a register that is, or is copied from or to, an operand of products.
+struct WatchedRegister {
+  uint32_t written_by = 0;  // number of the last product that writes it; 0: none
+  uint32_t read_by = 0;     // or reads it
+  bool modified = false;    // by another instruction, since the last wgmma.fence
+};
 
-  // By number of a watched register (see wgmma_watch.h): the product that writes or reads it, and
-  // whether it was modified since the last wgmma.fence.
-  std::vector<uint32_t> busy_until;
-  std::vector<uint8_t> modified;
+struct WgmmaGroups {
+  uint32_t agent = 0;                      // of the clocks; 0: no product yet
+  uint32_t issued = 0;                     // products; also the agent's time
+  uint32_t completed = 0;                  // of them, those that were waited for
+  bool fenced = false;                     // a wgmma.fence was executed
+  WgmmaGroup open;                         // since the last commit
+  std::deque<WgmmaGroup> committed;        // oldest first
+  std::vector<WatchedRegister> registers;  // by number, see wgmma_watch.cpp
 };
 
 }  // namespace roofgate::sim

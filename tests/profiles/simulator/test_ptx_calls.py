@@ -159,3 +159,10 @@ def test_calls_that_cannot_be_inlined_are_refused_with_a_next_step(functions: st
     assert expectation in str(caught.value)
     expected = 6 if "recursion" in expectation else 7  # recursion is found in the callee
     assert caught.value.line == expected
+
+
+def test_calls_too_deep_to_inline_are_refused() -> None:
+    """Rather than exhausting the stack."""
+    chain = "".join(f".func f{depth}() {{ call f{depth + 1}; }} " for depth in range(100))
+    with pytest.raises(PtxError, match="at most 64 deep"):
+        kernel(chain, "call f0;")

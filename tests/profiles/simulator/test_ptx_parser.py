@@ -306,3 +306,10 @@ def test_debug_sections_are_skipped() -> None:
     )
     module = parse_module(text)
     assert [item.name for item in module.variables] == ["g"]
+
+
+def test_long_wrong_statements_are_refused_at_once_and_briefly() -> None:
+    """Without trying the ways to read the spaces between terms, of which there are 2 to the power of their number."""
+    with pytest.raises(PtxError) as caught:
+        operand("[s" + " + 1" * 1000 + "$]")
+    assert len(str(caught.value)) < 1000

@@ -1,0 +1,274 @@
+"""The simulated layer: what one small launch of every CUDA kernel executes, and whether its checks find anything.
+
+The host code of the built library runs, and the PTX that the compiler made of its kernels; see
+:mod:`profiles.simulator`. Figures are counts of PTX instructions and of memory transactions, equal on every machine:
+neither SASS nor time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from kernels.build_record import BuildRecord, BuildStatus, LibraryBuild
+from kernels.errors import RoofgateError
+from kernels.interface import CeilingCopyParams, CeilingFlopsParams, KernelDType
+from kernels.sources import SOURCE_FOLDER
+from kernels.toolchain import find_cxx
+from kernels.workspace import source_tree
+from perf.model import Capture, CaptureSet, Layer, Metric, Problem
+from profiles.kernel_names import kernel_names
+from profiles.simulated_launches import LAUNCHES, AttentionLaunch, CopyLaunch, Launch, ProductLaunch
+from profiles.simulator.attention_case import check_attention, place_attention
+from profiles.simulator.counters import Counts, LineCounters, add_sites, by_source_line, summarise, total
+from profiles.simulator.device_memory import DeviceMemory
+from profiles.simulator.findings import Finding, place_text
+from profiles.simulator.instruction_class import InstructionClass
+from profiles.simulator.ptx import kernel_names as entry_symbols
+from profiles.simulator.run import LaunchResult, Options, Outcome, simulator_program
+from profiles.simulator.simulated_library import SimulatedLibrary
+from profiles.source_counters import CountedKernel, CountedLine, SourceCounters
+
+HOST_ARCHITECTURE = "cpu"
+OPTIONS = Options(check_races=True, seed=0, timeout_s=300.0)
+
+CLASS_METRICS: Mapping[InstructionClass, Metric] = {
+    InstructionClass.TENSOR: Metric.SIMULATED_TENSOR,
+    InstructionClass.FLOAT: Metric.SIMULATED_FLOAT,
+    InstructionClass.SPECIAL: Metric.SIMULATED_SPECIAL,
+    InstructionClass.INTEGER: Metric.SIMULATED_INTEGER,
+    InstructionClass.CONVERT: Metric.SIMULATED_CONVERT,
+    InstructionClass.MOVE: Metric.SIMULATED_MOVE,
+    InstructionClass.LANES: Metric.SIMULATED_LANES,
+    InstructionClass.LOAD_STORE: Metric.SIMULATED_LOAD_STORE,
+    InstructionClass.CONTROL: Metric.SIMULATED_CONTROL,
+}
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedLayer:
+    """The captures, their figures per source line, and errors, as opposed to what cannot run here."""
+
+    captures: CaptureSet
+    lines: SourceCounters
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelResult:
+    """What the simulated launch of one kernel gave: figures, or an error that says why there are none."""
+
+    kernel: str
+    architecture: str
+    capture: Capture | None = None
+    lines: CountedKernel | None = None
+    problem: str = ""
+
+
+def capture_simulated(record: BuildRecord, progress: Progress) -> SimulatedLayer:
+    """Simulate every kernel of every CUDA library in ``record``.
+
+    Args:
+        record: the build; its paths are relative to the working directory.
+        progress: told each finished library.
+
+    A library that was not built, or a machine without a C++ compiler, is a problem in the captures and no error. A
+    kernel that cannot be simulated is both; the others still are. What the checks find is a figure of the kernel, and
+    its words stand in the capture's warnings.
+    """
+    libraries = [library for library in record.libraries if library.architecture != HOST_ARCHITECTURE]
+    try:
+        find_cxx()
+    except RoofgateError as missing:
+        return _layer((), (Problem(subject="simulated layer", reason=str(missing)),))
+    unbuilt = tuple(_unbuilt(library) for library in libraries if library.status is not BuildStatus.BUILT)
+    built = [library for library in libraries if library.status is BuildStatus.BUILT]
+    if built:
+        simulator_program()  # compiled once, before several launches want it
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        jobs = [(library, _start(library, record, pool)) for library in built]
+        results = tuple(result for library, job in jobs for result in _finish(library, job, progress))
+    return _layer(results, unbuilt)
+
+
+def _layer(results: Sequence[KernelResult], unbuilt: tuple[Problem, ...]) -> SimulatedLayer:
+    failed = [result for result in results if result.problem]
+    problems = tuple(
+        Problem(subject=f"{result.kernel} on {result.architecture}", reason=result.problem) for result in failed
+    )
+    captures = tuple(result.capture for result in results if result.capture)
+    counted = tuple(result.lines for result in results if result.lines)
+    tree = source_tree()
+    return SimulatedLayer(
+        captures=CaptureSet(layer=Layer.SIMULATED, tree=tree, captures=captures, problems=unbuilt + problems),
+        lines=SourceCounters(tree=tree, texts=_texts(counted), kernels=counted),
+        errors=tuple(f"{problem.subject}: {problem.reason}" for problem in problems),
+    )
+
+
+def _unbuilt(library: LibraryBuild) -> Problem:
+    status = library.status.value.replace("_", " ")
+    return Problem(subject=library.name, reason=f"build {status}: {library.reason}")
+
+
+def _start(library: LibraryBuild, record: BuildRecord, pool: ThreadPoolExecutor) -> list[Future[KernelResult]]:
+    names = kernel_names(
+        [symbol for code in library.device_code for symbol in entry_symbols(Path(code.ptx).read_text())]
+    )
+    return [
+        pool.submit(simulate_kernel, record, library.architecture, symbol, names[symbol])
+        for symbol in sorted(names, key=lambda symbol: names[symbol])
+    ]
+
+
+def _finish(library: LibraryBuild, job: Sequence[Future[KernelResult]], progress: Progress) -> list[KernelResult]:
+    results = [future.result() for future in job]
+    progress(f"simulated {library.architecture}: {sum(result.capture is not None for result in results)} kernels")
+    return results
+
+
+def simulate_kernel(record: BuildRecord, architecture: str, symbol: str, name: str) -> KernelResult:
+    """Run the launch that belongs to one kernel.
+
+    Args:
+        record: the build.
+        architecture: "sm_80".
+        symbol: of the kernel's entry.
+        name: of the kernel, by which its launch is found.
+    """
+    try:
+        planned = LAUNCHES.get(name)
+        if planned is None:
+            raise RoofgateError("no launch is known for it; add one to profiles/simulated_launches.py")
+        with DeviceMemory() as memory:
+            library = SimulatedLibrary(architecture, memory, OPTIONS, record)
+            wrong = run_launch(library, planned)
+        result = read_result(library.outcome, planned, symbol, name, architecture)
+        return _with_wrong_answer(result, wrong) if wrong else result
+    except RoofgateError as error:
+        return KernelResult(kernel=name, architecture=architecture, problem=str(error))
+
+
+def run_launch(library: SimulatedLibrary, planned: Launch) -> str:
+    """Call the library on its memory; returns what is wrong with the answer, empty if it is right.
+
+    Raises :class:`RoofgateError` if the library refuses the call.
+    """
+    memory = library.memory
+    match planned:
+        case AttentionLaunch(case=case):
+            placed = place_attention(case, memory)
+            library.attention_fwd(placed.params())
+            accuracy = check_attention(placed)
+            return "" if accuracy.is_right else f"O is off by up to {accuracy.o_error:.3g} from float64"
+        case CopyLaunch(bytes=size):
+            source = memory.place(np.arange(size // 4, dtype=np.uint32), name="source")
+            copy = memory.place(np.zeros(size // 4, dtype=np.uint32), name="copy")
+            library.ceiling_copy(CeilingCopyParams(dst=copy.address, src=source.address, bytes=size))
+            return "" if np.array_equal(source.array, copy.array) else "the copy differs from its source"
+        case ProductLaunch(dtype=dtype, iterations=iterations):
+            sink = memory.place(np.zeros(1, dtype=np.float32), name="sink")
+            kind = KernelDType[dtype.name]
+            library.ceiling_flops(CeilingFlopsParams(iterations=iterations, dtype=kind, sink=sink.address))
+            return "" if np.isfinite(sink.array[0]) else "the sum is not finite"
+
+
+def _with_wrong_answer(result: KernelResult, wrong: str) -> KernelResult:
+    capture = result.capture
+    if capture is None:
+        return result
+    warnings = (f"wrong-answer: {wrong}", *capture.warnings)
+    counters = {**capture.counters, Metric.SIMULATED_FINDINGS: float(len(warnings))}
+    return replace(result, capture=replace(capture, counters=counters, warnings=warnings))
+
+
+def read_result(outcome: Outcome, planned: Launch, symbol: str, name: str, architecture: str) -> KernelResult:
+    """The figures of one kernel in the outcome of a call (pure).
+
+    Raises :class:`RoofgateError` if the call did not launch the kernel.
+    """
+    launches = [found for found in outcome.launches if found.kernel.name == symbol]
+    if not launches:
+        found = "; ".join(finding.message for finding in outcome.findings) or "another kernel ran in its place"
+        raise RoofgateError(f"{planned} did not launch it: {found}")
+    kernel, sites = launches[0].kernel, add_sites([found.counters for found in launches])
+    counts = summarise(kernel, sites)
+    warnings = tuple(finding_text(finding) for finding in outcome.findings)
+    capture = Capture(
+        kernel=name,
+        architecture=architecture,
+        layer=Layer.SIMULATED,
+        counters={Metric.SIMULATED_FINDINGS: float(len(warnings)), **count_metrics(counts)},
+        launch=f"{planned}: {_shape(launches[0])}",
+        warnings=warnings,
+    )
+    lines = _counted_kernel(capture, counts, by_source_line(kernel, sites))
+    return KernelResult(kernel=name, architecture=architecture, capture=capture, lines=lines)
+
+
+def _shape(found: LaunchResult) -> str:
+    grid, block = ("x".join(map(str, extent)) for extent in (found.grid, found.block))
+    return f"grid {grid}, block {block}, {found.dynamic_shared} B dynamic shared memory"
+
+
+def finding_text(finding: Finding) -> str:
+    """One line: ``shared-race: message (at FILE:LINE, block 0,1,0, warp 3; 12 times)``."""
+    block = ",".join(map(str, finding.block))
+    place = place_text(finding.location, finding.ptx_line)
+    times = f"; {finding.count} times" if finding.count > 1 else ""
+    return f"{finding.check}: {finding.message} (at {place}, block {block}, warp {finding.warp}{times})"
+
+
+def count_metrics(counts: Counts) -> dict[Metric, float]:
+    """The figures of a launch. A kernel that makes no request to a memory has no figure per request of it."""
+    metrics: dict[Metric, float] = {
+        Metric.SIMULATED_INSTRUCTIONS: counts.executed,
+        **{metric: counts.by_class.get(kind, 0) for kind, metric in CLASS_METRICS.items()},
+        Metric.SIMULATED_DIVERGENT: counts.divergent,
+        Metric.SIMULATED_BARRIERS: counts.barriers,
+        Metric.SIMULATED_GLOBAL_SECTORS: counts.global_sectors,
+        Metric.SIMULATED_COPY_BYTES: counts.copy_bytes,
+    }
+    per_request = {
+        Metric.SIMULATED_WAVEFRONTS: counts.wavefronts_per_request,
+        Metric.SIMULATED_SECTORS: counts.sectors_per_request,
+    }
+    return metrics | {metric: value for metric, value in per_request.items() if value is not None}
+
+
+def _counted_kernel(capture: Capture, counts: Counts, lines: Sequence[LineCounters]) -> CountedKernel:
+    ours = tuple(
+        CountedLine(file=file, line=line.line.line, own=line.own, inclusive=line.inclusive)
+        for line in lines
+        if (file := project_file(line.line.file))
+    )
+    return CountedKernel(
+        kernel=capture.kernel,
+        architecture=capture.architecture,
+        launch=capture.launch,
+        total=counts,
+        lines=ours,
+        elsewhere=counts.without(total(line.own for line in ours)),
+    )
+
+
+def project_file(file: str) -> str:
+    """``kernels/csrc/ptx.cuh`` for a source of ours, wherever the compiler read it; empty for any other file.
+
+    Objects are shared between checkouts by content, so the path may be that of another checkout.
+    """
+    folder, found, name = file.rpartition(f"{SOURCE_FOLDER.as_posix()}/")
+    is_ours = bool(found) and (not folder or folder.endswith("/")) and (SOURCE_FOLDER / name).is_file()
+    return (SOURCE_FOLDER / name).as_posix() if is_ours else ""
+
+
+def _texts(kernels: Sequence[CountedKernel]) -> Mapping[str, tuple[str, ...]]:
+    files = sorted({line.file for kernel in kernels for line in kernel.lines})
+    return {file: tuple(Path(file).read_text(errors="replace").splitlines()) for file in files}
