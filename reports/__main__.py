@@ -52,9 +52,7 @@ def with_sources(assessment: Assessment, workspace: Workspace) -> tuple[Assessme
     return assessment, found if found and found.tree == assessment.commit.tree else None
 
 
-def render_all(
-    assessment: Assessment, workspace: Workspace, site: Path, sources: SourceCounters | None = None
-) -> Path:
+def render_all(assessment: Assessment, workspace: Workspace, site: Path, sources: SourceCounters | None = None) -> Path:
     """Write the pages below ``site``, and the summary and the JUnit file beside the other results."""
     index = render_site(build_pages(assessment, sources), site)
     write_atomically(workspace.root / "summary.md", summarise(assessment))

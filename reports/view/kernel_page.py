@@ -1,16 +1,17 @@
-"""CUDA kernels without running them: one page each, architectures side by side, and the table of all."""
+"""CUDA kernels without a GPU: one page each, architectures side by side, and the table of all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from perf import units
 from perf.findings import Assessment, Comparison, KernelAssessment
 from perf.model import Capture, Layer, Metric, Verdict
+from profiles.source_counters import CountedKernel
 from reports.charts import instruction_mix_chart
 from reports.view.changes import has_moved, is_compared
-from reports.view.frame import build_frame, kernel_path
+from reports.view.frame import build_frame, kernel_path, source_path
 from reports.view.page import Figure, Page
 from reports.view.quantities import bare_value, plural
 from reports.view.tables import Cell, Column, Mark, Row, Table, marked, missing, rows_of
@@ -28,28 +29,40 @@ class Warnings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedPart:
+    """What the simulated layer says of the kernel, or why it says nothing."""
+
+    counters: Table | None
+    launches: Table | None
+    findings: tuple[Warnings, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelPage:
     """The content of a kernel's page."""
 
     name: str
     mark: Mark
     summary: str
-    counters: Table
-    builds: Table
+    counters: Table | None
+    builds: Table | None
     mix: Figure | None
     mix_note: str
     warnings: tuple[Warnings, ...]
     warnings_note: str
+    simulated: SimulatedPart
     differences: Table | None
     differences_note: str
 
 
-def build_kernel_page(assessment: Assessment, kernel: KernelAssessment) -> Page:
-    """The page of ``kernel``."""
+def build_kernel_page(assessment: Assessment, kernel: KernelAssessment, counted: Sequence[CountedKernel] = ()) -> Page:
+    """The page of ``kernel``; ``counted`` are the kernels that have a source page."""
     mix = _mix_figure(kernel)
+    static = _of_layer(kernel, Layer.STATIC)
     warnings = tuple(
         Warnings(architecture=capture.architecture, text="\n".join(capture.warnings))
-        for capture in kernel.captures
+        for capture in static
         if capture.warnings
     )
     moved = [comparison for comparison in kernel.comparisons if has_moved(comparison)]
@@ -57,17 +70,72 @@ def build_kernel_page(assessment: Assessment, kernel: KernelAssessment) -> Page:
         name=kernel.kernel,
         mark=MARKS[kernel_verdict(kernel)],
         summary=_summary(kernel, moved),
-        counters=_counter_table(kernel),
-        builds=_build_table(kernel),
+        counters=_counter_table(
+            kernel, static, "Figures per architecture, all exact. A marked figure differs from the baseline's pin."
+        )
+        if static
+        else None,
+        builds=_build_table(static) if static else None,
         mix=mix,
         mix_note="" if mix else "The machine code was not disassembled.",
         warnings=warnings,
         warnings_note="" if warnings else "The compiler warned of nothing.",
+        simulated=_simulated_part(assessment, kernel, counted),
         differences=_difference_table(moved) if moved else None,
         differences_note=_differences_note(kernel, moved),
     )
     frame = build_frame(assessment, kernel_path(kernel.kernel), kernel.kernel)
     return Page(template="kernel.html", frame=frame, content=content, figures=(mix,) if mix else ())
+
+
+def _of_layer(kernel: KernelAssessment, layer: Layer) -> tuple[Capture, ...]:
+    return tuple(capture for capture in kernel.captures if capture.layer is layer)
+
+
+def _simulated_part(
+    assessment: Assessment, kernel: KernelAssessment, counted: Sequence[CountedKernel]
+) -> SimulatedPart:
+    captures = _of_layer(kernel, Layer.SIMULATED)
+    findings = tuple(
+        Warnings(architecture=capture.architecture, text="\n".join(capture.warnings))
+        for capture in captures
+        if capture.warnings
+    )
+    if not captures:
+        status = next((one.text for one in assessment.layers if one.layer is Layer.SIMULATED), "not run")
+        note = f"The simulated layer has no figures of this kernel ({status})."
+    else:
+        note = "" if findings else "The checks (races, bounds, barriers, copies, the answer itself) found nothing."
+    return SimulatedPart(
+        counters=_counter_table(kernel, captures, _SIMULATED_CAPTION) if captures else None,
+        launches=_launch_table(captures, counted) if captures else None,
+        findings=findings,
+        note=note,
+    )
+
+
+_SIMULATED_CAPTION = (
+    "Simulated layer: what one small launch executes, counted in PTX by warps. Exact, neither machine instructions nor "
+    "time. A marked figure differs from the baseline's pin."
+)
+
+
+def _launch_table(captures: Sequence[Capture], counted: Sequence[CountedKernel]) -> Table:
+    pages = {(one.kernel, one.architecture) for one in counted}
+    return Table(
+        caption="What was launched, and its sources with what each line executes.",
+        columns=(Column("architecture"), Column("launch"), Column("source")),
+        rows=rows_of(
+            (Cell(capture.architecture), Cell(capture.launch), _source_cell(capture, pages)) for capture in captures
+        ),
+        sortable=False,
+    )
+
+
+def _source_cell(capture: Capture, pages: Collection[tuple[str, str]]) -> Cell:
+    if (capture.kernel, capture.architecture) not in pages:
+        return missing("no line of a source was counted")
+    return Cell("line by line", href=source_path(capture.kernel, capture.architecture))
 
 
 def kernel_verdict(kernel: KernelAssessment) -> Verdict:
@@ -134,9 +202,8 @@ def _summary(kernel: KernelAssessment, moved: list[Comparison]) -> str:
     return f"Built for {built}. {plural(len(moved), 'figure')} {differ} from the pins."
 
 
-def _counter_table(kernel: KernelAssessment) -> Table:
+def _counter_table(kernel: KernelAssessment, captures: Sequence[Capture], caption: str) -> Table:
     """Metrics down, architectures across; a cell that differs from its pin says what it was."""
-    captures = kernel.captures
     comparisons = {(comparison.target, comparison.metric): comparison for comparison in kernel.comparisons}
     metrics = [metric for metric in Metric if any(metric in capture.counters for capture in captures)]
     rows = [
@@ -148,17 +215,17 @@ def _counter_table(kernel: KernelAssessment) -> Table:
         for metric in metrics
     ]
     return Table(
-        caption="Figures per architecture, all exact. A marked figure differs from the baseline's pin.",
+        caption=caption,
         columns=(Column("figure"), Column("layer"), *(Column(one.architecture, numeric=True) for one in captures)),
         rows=rows_of(rows),
         sortable=False,
     )
 
 
-def _build_table(kernel: KernelAssessment) -> Table:
+def _build_table(captures: Sequence[Capture]) -> Table:
     texts = (
         (capture.architecture, capture.launch, capture.fingerprint[:SHORT_FINGERPRINT], capture.source)
-        for capture in kernel.captures
+        for capture in captures
     )
     return Table(
         caption="How it is launched, and a fingerprint of its machine code: equal fingerprints are equal code.",

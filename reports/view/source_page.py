@@ -237,9 +237,7 @@ def _files(counted: CountedKernel) -> list[str]:
     return sorted(own, key=lambda file: (-own[file], file))
 
 
-def _file(
-    file: str, text: Sequence[str], counted: CountedKernel, counters: Sequence[_Counter]
-) -> SourceFileView:
+def _file(file: str, text: Sequence[str], counted: CountedKernel, counters: Sequence[_Counter]) -> SourceFileView:
     largest = [max((one.value(line) or 0.0 for line in counted.lines), default=0.0) for one in counters]
     lines = {line.line: line for line in counted.lines if line.file == file}
     last = max(len(text), *lines)

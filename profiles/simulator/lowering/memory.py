@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from profiles.simulator.lowering.context import Context, Lowered, lowers, slot_bytes
-from profiles.simulator.ptx.syntax import Address, Immediate, Instruction, Operand, Register, Symbol, Vector
+from profiles.simulator.ptx.syntax import Address, Immediate, Instruction, Operand, Register, Sink, Symbol, Vector
 
 _STRONG, _ACQUIRE, _RELEASE = 1, 2, 4
 _ORDERS = {
@@ -148,9 +148,7 @@ def _access(modifiers: _Modifiers) -> tuple[int, str, str, str]:
     return order, space, vector, type_name
 
 
-def _operands(
-    instruction: Instruction, context: Context, modifiers: _Modifiers, count: int
-) -> tuple[Operand, ...]:
+def _operands(instruction: Instruction, context: Context, modifiers: _Modifiers, count: int) -> tuple[Operand, ...]:
     """The operands without the cache policy, which may be there without its modifier."""
     given = len(instruction.operands)
     if given not in (count, count + modifiers.has_policy):
@@ -254,7 +252,126 @@ def lower_atomic(instruction: Instruction, context: Context) -> Lowered:
     operation = _ATOMIC_OPERATIONS.get(f"{kind}.{type_name}")
     if operation is None:
         context.fail(f"there is no atomic .{kind} of .{type_name}")
-    name = _atomic_name(operation, vector, space, context)
-    registers = _atomic_registers(instruction, context, modifiers, kind, vector, type_name)
-    address, *slots = registers
-    return Lowered(name, (*_address(address, space, order, context), _ATOMIC_SPACES[space], *slots))
+    address, slots = _atomic_registers(instruction, context, modifiers, vector)
+    operands = (*_address(address, space, order, context), _ATOMIC_SPACES[space], *slots)
+    return Lowered(_atomic_name(operation, vector, space, context), operands)
+
+
+def _atomic_name(operation: str, vector: str, space: str, context: Context) -> str:
+    if not vector:
+        return f"atom.{operation}"
+    type_name = operation.split(".")[1]
+    known = {"f32": ("v2", "v4"), "f16": ("v2", "v4", "v8"), "bf16": ("v2", "v4", "v8")}
+    allowed = known.get(type_name.removesuffix("x2"), ())
+    size = slot_bytes(type_name) * _VECTORS[vector] if vector in allowed else _MAX_ACCESS_BYTES + 1
+    if size > _MAX_ACCESS_BYTES or space == "shared":
+        context.fail(f"there is no atomic .{operation} of a .{vector} in .{space} memory")
+    return f"atom.{vector}.{operation}"
+
+
+def _atomic_registers(
+    instruction: Instruction, context: Context, modifiers: _Modifiers, vector: str
+) -> tuple[Operand, tuple[int, ...]]:
+    """The address, and slots of the destinations and sources; sinks take the place of what ``red`` lacks."""
+    register_type = instruction.parts[-1]
+    is_swap = "cas" in instruction.parts
+    count = 3 + is_swap - (instruction.root == "red")
+    given = _operands(instruction, context, modifiers, count)
+    destinations: tuple[Operand, ...] = (Sink(),) * _VECTORS.get(vector, 1)
+    if instruction.root == "atom":
+        if not isinstance(given[0], Sink):
+            destinations = _elements(given[0], vector, context)
+        given = given[1:]
+    address, source, *new_value = given
+    slots = (
+        *(context.write(element, register_type) for element in destinations),
+        *(context.read(element, register_type) for element in _elements(source, vector, context)),
+        *(context.read(element, register_type) for element in new_value),
+    )
+    return address, slots
+
+
+@lowers("membar")
+def lower_old_fence(instruction: Instruction, context: Context) -> Lowered:
+    """``membar.level`` is ``fence.sc`` of the scope."""
+    if instruction.opcode not in ("membar.cta", "membar.gl", "membar.sys"):
+        context.fail(f"{instruction.opcode!r} is not known; use fence.proxy for proxies")
+    return Lowered("fence", (_ACQUIRE | _RELEASE,))
+
+
+@lowers("fence")
+def lower_fence(instruction: Instruction, context: Context) -> Lowered:
+    """``fence{.sc,.acq_rel,.acquire,.release}.scope``, and the fences between proxies and for mbarriers."""
+    if instruction.opcode.startswith("fence.proxy.async") and "tensormap" not in instruction.opcode:
+        return Lowered("fence.proxy.async")
+    if instruction.opcode == "fence.mbarrier_init.release.cluster":
+        return Lowered("fence.mbarrier_init")
+    modifiers = _Modifiers(instruction, context)
+    semantics = modifiers.take(("sc", "acq_rel", "acquire", "release"), "acq_rel")
+    modifiers.take(_SCOPES)
+    modifiers.finish()
+    return Lowered("fence", (_ORDERS["acq_rel" if semantics == "sc" else semantics] & ~_STRONG,))
+
+
+@lowers("prefetch", "prefetchu", "applypriority", "discard")
+def lower_advice(_instruction: Instruction, _context: Context) -> Lowered:
+    """Advice to the caches: no effect on values, and no access either."""
+    return Lowered("nop")
+
+
+@lowers("createpolicy")
+def lower_policy(instruction: Instruction, context: Context) -> Lowered:
+    """``createpolicy`` makes an operand of cache hints, which have no effect here."""
+    return Lowered("createpolicy", (context.write(instruction.operands[0], "b64"),))
+
+
+@lowers("cvta")
+def lower_address_conversion(instruction: Instruction, context: Context) -> Lowered:
+    """``cvta{.to}.space.u64 d, a``: between an address in a space and the generic one."""
+    modifiers = _Modifiers(instruction, context)
+    direction = modifiers.take(("to",), "from")
+    space = modifiers.take((*_WINDOWS, "const"))
+    modifiers.take(("u64",))
+    modifiers.finish()
+    destination, source = instruction.operands
+    distance = _WINDOWS.get(space, 0)
+    slots = (context.write(destination, "b64"), context.read(source, "b64"))
+    return Lowered("cvta", (*slots, -distance if direction == "to" else distance))
+
+
+@lowers("isspacep")
+def lower_space_question(instruction: Instruction, context: Context) -> Lowered:
+    """``isspacep.space p, a``."""
+    modifiers = _Modifiers(instruction, context)
+    space = modifiers.take(tuple(_WINDOWS))
+    modifiers.finish()
+    destination, source = instruction.operands
+    slots = (context.write(destination, "pred"), context.read(source, "b64"))
+    if space in ("shared", "shared::cta"):
+        return Lowered("isspacep.shared::cta", slots)
+    return Lowered("isspacep", (*slots, _WINDOWS[space]))
+
+
+@lowers("mapa")
+def lower_map_to_rank(instruction: Instruction, context: Context) -> Lowered:
+    """``mapa{.shared::cluster}.type d, a, rank``: the place of a in the memory of another block of the cluster."""
+    type_name = _rank_type(instruction, context)
+    destination, source, rank = instruction.operands
+    slots = (context.write(destination, type_name), context.read(source, type_name), context.read(rank, "u32"))
+    return Lowered(f"mapa.{type_name}", slots)
+
+
+@lowers("getctarank")
+def lower_rank_question(instruction: Instruction, context: Context) -> Lowered:
+    """``getctarank{.shared::cluster}.type d, a``: the rank of the block that owns a shared address."""
+    type_name = _rank_type(instruction, context)
+    destination, source = instruction.operands
+    return Lowered(f"getctarank.{type_name}", (context.write(destination, "u32"), context.read(source, type_name)))
+
+
+def _rank_type(instruction: Instruction, context: Context) -> str:
+    modifiers = _Modifiers(instruction, context)
+    modifiers.take(("shared::cluster",), "")
+    type_name = modifiers.take(("u32", "u64"))
+    modifiers.finish()
+    return type_name

@@ -1,13 +1,12 @@
 """The tensor path of Ampere: cp.async, ldmatrix, stmatrix, movmatrix and mma.sync.
 
-Operations and their operands, in order. "s" is the slot of a register or constant, "n" a number. A shared address is
-three operands: s register, n how it holds the address (0: 32 bits, 1: 64 bits, 2: generic), n offset in bytes.
+Operations and their operands, in order. "s" is the slot of a register or constant, "p" that of a predicate, "n" a number;
+a shared address is three operands, a global address two (:mod:`.addresses`).
 
 =============================================== =================================================================
 operation                                       operands
 =============================================== =================================================================
-cp.async                                        shared address, s global address (64 bits), n offset, n bytes written,
-                                                s bytes read
+cp.async                                        shared address, global address, n bytes written, s bytes read
 cp.async.ignore                                 the same, p read nothing, n 1 if p is negated
 cp.async.commit_group, cp.async.wait_all        none
 cp.async.wait_group                             n groups that may still be under way
@@ -23,19 +22,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profiles.simulator.lowering.addresses import global_address, shared_address
 from profiles.simulator.lowering.context import Context, Lowered, lowers, read_predicate
-from profiles.simulator.ptx.syntax import (
-    Address,
-    Immediate,
-    Instruction,
-    Negated,
-    Operand,
-    Register,
-    Symbol,
-    Vector,
-)
+from profiles.simulator.ptx.syntax import Immediate, Instruction, Negated, Operand, Register, Vector
 
-_SHARED_32, _SHARED_64, _GENERIC = range(3)
 _SHARED_SPACES = {"shared", "shared::cta"}
 
 # Caching, and how much of a line to fetch with it: no effect on values.
@@ -90,7 +80,7 @@ def lower_async_copy(instruction: Instruction, context: Context) -> Lowered:
     size = _number(operands[2], context)
     if size not in _COPY_BYTES[cache]:
         context.fail(f"cp.async.{cache} copies {' or '.join(map(str, _COPY_BYTES[cache]))} bytes, not {size}")
-    addresses = (*_shared_address(operands[0], space, context), *_global_address(operands[1], context), size)
+    addresses = (*shared_address(operands[0], space, context), *global_address(operands[1], context), size)
     if len(operands) == 4 and _is_predicate(operands[3], context):
         whole = context.read(operands[2], "u32")
         return Lowered("cp.async.ignore", (*addresses, whole, *read_predicate(operands[3], context)))
@@ -124,15 +114,15 @@ def lower_matrix_access(instruction: Instruction, context: Context) -> Lowered:
         context.fail(f"of {instruction.root}, only .sync.aligned.m8n8 with .x1, .x2 or .x4 and .b16 is known")
     count = _MATRICES[parts[4]]
     modifiers = _no_more_than({"trans", *_SHARED_SPACES}, parts[5:-1], context)
-    space = next((part for part in modifiers if part in _SHARED_SPACES), "")
+    space = next((part for part in modifiers if part in _SHARED_SPACES), None)
     name = f"{instruction.root}.{parts[4]}" + (".trans" if "trans" in modifiers else "")
     if len(instruction.operands) != 2:
         context.fail("it has two operands: registers and an address")
     if instruction.root == "ldmatrix":
         registers, address = instruction.operands
-        return Lowered(name, (*_written(registers, count, context), *_shared_address(address, space, context)))
+        return Lowered(name, (*_written(registers, count, context), *shared_address(address, space, context)))
     address, registers = instruction.operands
-    return Lowered(name, (*_shared_address(address, space, context), *_words(registers, count, _WORD, context)))
+    return Lowered(name, (*shared_address(address, space, context), *_words(registers, count, _WORD, context)))
 
 
 @lowers("movmatrix")
@@ -219,23 +209,3 @@ def _is_predicate(operand: Operand, context: Context) -> bool:
     if isinstance(operand, Negated):
         return True
     return isinstance(operand, Register) and context.register_type(operand) == "pred"
-
-
-def _shared_address(operand: Operand, space: str, context: Context) -> tuple[int, int, int]:
-    """The three operands of a shared address; without a state space it is generic."""
-    if not isinstance(operand, Address) or operand.coordinates is not None:
-        context.fail("an address in shared memory is expected here")
-    base = operand.base
-    if isinstance(base, Register) and context.register_type(base).endswith("64"):
-        return context.read(base, "b64"), _SHARED_64 if space else _GENERIC, operand.offset
-    if not space:
-        context.fail("a generic address must be a 64-bit register")
-    return context.read(base, "b32"), _SHARED_32, operand.offset
-
-
-def _global_address(operand: Operand, context: Context) -> tuple[int, int]:
-    if not isinstance(operand, Address) or operand.coordinates is not None:
-        context.fail("an address in global memory is expected here")
-    if isinstance(operand.base, Symbol) and context.symbol_space(operand.base) != "global":
-        context.fail(f"{operand.base.name} does not lie in global memory")
-    return context.read(operand.base, "b64"), operand.offset
