@@ -51,7 +51,9 @@ def main(arguments: list[str]) -> int:
         "show": lambda: run_command(
             lambda: _show(workspace, Layer(options.layer), options.architecture, options.kernel)
         ),
-        "simulate": lambda: run_command(lambda: simulate.simulate(simulate.read_request(options))),
+        "simulate": lambda: run_command(
+            lambda: simulate.simulate(simulate.read_request(options), current_record(workspace))
+        ),
     }
     return commands[options.command]()
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kernels.build_record import BuildRecord, BuildStatus, LibraryBuild
+from kernels.build_record import BuildRecord, BuildStatus, DeviceCode, LibraryBuild
 from kernels.errors import RoofgateError
 from kernels.interface import CeilingCopyParams, CeilingFlopsParams, KernelDType
 from kernels.sources import SOURCE_FOLDER
@@ -49,6 +49,8 @@ CLASS_METRICS: Mapping[InstructionClass, Metric] = {
     InstructionClass.CONTROL: Metric.SIMULATED_CONTROL,
 }
 
+_NO_LINE = 0  # what the compiler's line table says of an instruction that comes from nowhere in particular
+
 Progress = Callable[[str], None]
 
 
@@ -62,14 +64,25 @@ class SimulatedLayer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedKernel:
+    """A kernel of the build and the launch that it is counted in, if there is one."""
+
+    name: str
+    symbol: str  # of the entry
+    architecture: str
+    launch: Launch | None
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.architecture}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelResult:
     """What the simulated launch of one kernel gave: figures, or an error that says why there are none."""
 
-    kernel: str
-    architecture: str
     capture: Capture | None = None
     lines: CountedKernel | None = None
-    problem: str = ""
+    error: Problem | None = None
 
 
 def capture_simulated(record: BuildRecord, progress: Progress) -> SimulatedLayer:
@@ -79,37 +92,49 @@ def capture_simulated(record: BuildRecord, progress: Progress) -> SimulatedLayer
         record: the build; its paths are relative to the working directory.
         progress: told each finished library.
 
-    A library that was not built, or a machine without a C++ compiler, is a problem in the captures and no error. A
-    kernel that cannot be simulated is both; the others still are. What the checks find is a figure of the kernel, and
-    its words stand in the capture's warnings.
+    A library that was not built, a kernel without a launch, or a machine without a C++ compiler is a problem in the
+    captures and no error. A kernel that cannot be simulated is both; the others still are. What the checks find is a
+    figure of the kernel, and its words stand in the capture's warnings.
     """
     libraries = [library for library in record.libraries if library.architecture != HOST_ARCHITECTURE]
     try:
         find_cxx()
     except RoofgateError as missing:
         return _layer((), (Problem(subject="simulated layer", reason=str(missing)),))
-    unbuilt = tuple(_unbuilt(library) for library in libraries if library.status is not BuildStatus.BUILT)
-    built = [library for library in libraries if library.status is BuildStatus.BUILT]
-    if built:
-        simulator_program()  # compiled once, before several launches want it
+    plans = {library.architecture: _plan(library) for library in libraries if library.status is BuildStatus.BUILT}
+    unbuilt = [_unbuilt(library) for library in libraries if library.status is not BuildStatus.BUILT]
+    unplanned = [_unplanned(kernel) for kernels in plans.values() for kernel in kernels if kernel.launch is None]
+    return _layer(_simulate(record, plans, progress), (*unbuilt, *unplanned))
+
+
+def _simulate(
+    record: BuildRecord, plans: Mapping[str, Sequence[PlannedKernel]], progress: Progress
+) -> tuple[KernelResult, ...]:
+    planned = {name: [kernel for kernel in kernels if kernel.launch] for name, kernels in plans.items()}
+    if not any(planned.values()):
+        return ()
+    simulator_program()  # compiled once, before several launches want it
+    results: list[KernelResult] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        jobs = [(library, _start(library, record, pool)) for library in built]
-        results = tuple(result for library, job in jobs for result in _finish(library, job, progress))
-    return _layer(results, unbuilt)
+        jobs = {
+            name: [pool.submit(simulate_kernel, record, one) for one in kernels] for name, kernels in planned.items()
+        }
+        for name, job in jobs.items():
+            found = [future.result() for future in job]
+            progress(f"simulated {name}: {sum(result.capture is not None for result in found)} kernels")
+            results += found
+    return tuple(results)
 
 
-def _layer(results: Sequence[KernelResult], unbuilt: tuple[Problem, ...]) -> SimulatedLayer:
-    failed = [result for result in results if result.problem]
-    problems = tuple(
-        Problem(subject=f"{result.kernel} on {result.architecture}", reason=result.problem) for result in failed
-    )
+def _layer(results: Sequence[KernelResult], not_run: tuple[Problem, ...]) -> SimulatedLayer:
+    errors = tuple(result.error for result in results if result.error)
     captures = tuple(result.capture for result in results if result.capture)
     counted = tuple(result.lines for result in results if result.lines)
     tree = source_tree()
     return SimulatedLayer(
-        captures=CaptureSet(layer=Layer.SIMULATED, tree=tree, captures=captures, problems=unbuilt + problems),
+        captures=CaptureSet(layer=Layer.SIMULATED, tree=tree, captures=captures, problems=not_run + errors),
         lines=SourceCounters(tree=tree, texts=_texts(counted), kernels=counted),
-        errors=tuple(f"{problem.subject}: {problem.reason}" for problem in problems),
+        errors=tuple(f"{error.subject}: {error.reason}" for error in errors),
     )
 
 
@@ -118,42 +143,39 @@ def _unbuilt(library: LibraryBuild) -> Problem:
     return Problem(subject=library.name, reason=f"build {status}: {library.reason}")
 
 
-def _start(library: LibraryBuild, record: BuildRecord, pool: ThreadPoolExecutor) -> list[Future[KernelResult]]:
-    names = kernel_names(
-        [symbol for code in library.device_code for symbol in entry_symbols(Path(code.ptx).read_text())]
+def _unplanned(kernel: PlannedKernel) -> Problem:
+    return Problem(
+        subject=str(kernel),
+        reason="not simulated: no launch is known for it; add one to profiles/simulated_launches.py",
     )
+
+
+def _plan(library: LibraryBuild) -> list[PlannedKernel]:
+    names = kernel_names([symbol for code in library.device_code for symbol in entry_symbols(_ptx(code))])
     return [
-        pool.submit(simulate_kernel, record, library.architecture, symbol, names[symbol])
-        for symbol in sorted(names, key=lambda symbol: names[symbol])
+        PlannedKernel(name=name, symbol=symbol, architecture=library.architecture, launch=LAUNCHES.get(name))
+        for symbol, name in sorted(names.items(), key=lambda pair: pair[1])
     ]
 
 
-def _finish(library: LibraryBuild, job: Sequence[Future[KernelResult]], progress: Progress) -> list[KernelResult]:
-    results = [future.result() for future in job]
-    progress(f"simulated {library.architecture}: {sum(result.capture is not None for result in results)} kernels")
-    return results
-
-
-def simulate_kernel(record: BuildRecord, architecture: str, symbol: str, name: str) -> KernelResult:
-    """Run the launch that belongs to one kernel.
-
-    Args:
-        record: the build.
-        architecture: "sm_80".
-        symbol: of the kernel's entry.
-        name: of the kernel, by which its launch is found.
-    """
+def _ptx(code: DeviceCode) -> str:
     try:
-        planned = LAUNCHES.get(name)
-        if planned is None:
-            raise RoofgateError("no launch is known for it; add one to profiles/simulated_launches.py")
+        return Path(code.ptx).read_text()
+    except OSError as error:
+        raise RoofgateError(f"{code.ptx}: cannot be read ({error.strerror}); run: nox -s build") from error
+
+
+def simulate_kernel(record: BuildRecord, kernel: PlannedKernel) -> KernelResult:
+    """Run the launch that belongs to one kernel of the build."""
+    try:
+        if kernel.launch is None:
+            raise RoofgateError("no launch is known for it")
         with DeviceMemory() as memory:
-            library = SimulatedLibrary(architecture, memory, OPTIONS, record)
-            wrong = run_launch(library, planned)
-        result = read_result(library.outcome, planned, symbol, name, architecture)
-        return _with_wrong_answer(result, wrong) if wrong else result
+            library = SimulatedLibrary(kernel.architecture, memory, OPTIONS, record)
+            wrong = run_launch(library, kernel.launch)
+        return read_result(library.outcome, kernel, wrong)
     except RoofgateError as error:
-        return KernelResult(kernel=name, architecture=architecture, problem=str(error))
+        return KernelResult(error=Problem(subject=str(kernel), reason=str(error)))
 
 
 def run_launch(library: SimulatedLibrary, planned: Launch) -> str:
@@ -180,37 +202,27 @@ def run_launch(library: SimulatedLibrary, planned: Launch) -> str:
             return "" if np.isfinite(sink.array[0]) else "the sum is not finite"
 
 
-def _with_wrong_answer(result: KernelResult, wrong: str) -> KernelResult:
-    capture = result.capture
-    if capture is None:
-        return result
-    warnings = (f"wrong-answer: {wrong}", *capture.warnings)
-    counters = {**capture.counters, Metric.SIMULATED_FINDINGS: float(len(warnings))}
-    return replace(result, capture=replace(capture, counters=counters, warnings=warnings))
-
-
-def read_result(outcome: Outcome, planned: Launch, symbol: str, name: str, architecture: str) -> KernelResult:
-    """The figures of one kernel in the outcome of a call (pure).
+def read_result(outcome: Outcome, kernel: PlannedKernel, wrong: str = "") -> KernelResult:
+    """The figures of one kernel in the outcome of a call (pure); ``wrong`` says what is wrong with the answer, if it is.
 
     Raises :class:`RoofgateError` if the call did not launch the kernel.
     """
-    launches = [found for found in outcome.launches if found.kernel.name == symbol]
+    launches = [found for found in outcome.launches if found.kernel.name == kernel.symbol]
     if not launches:
         found = "; ".join(finding.message for finding in outcome.findings) or "another kernel ran in its place"
-        raise RoofgateError(f"{planned} did not launch it: {found}")
-    kernel, sites = launches[0].kernel, add_sites([found.counters for found in launches])
-    counts = summarise(kernel, sites)
-    warnings = tuple(finding_text(finding) for finding in outcome.findings)
+        raise RoofgateError(f"{kernel.launch} did not launch it: {found}")
+    code, sites = launches[0].kernel, add_sites([found.counters for found in launches])
+    counts = summarise(code, sites)
+    findings = (*([f"wrong-answer: {wrong}"] if wrong else []), *map(finding_text, outcome.findings))
     capture = Capture(
-        kernel=name,
-        architecture=architecture,
+        kernel=kernel.name,
+        architecture=kernel.architecture,
         layer=Layer.SIMULATED,
-        counters={Metric.SIMULATED_FINDINGS: float(len(warnings)), **count_metrics(counts)},
-        launch=f"{planned}: {_shape(launches[0])}",
-        warnings=warnings,
+        counters={Metric.SIMULATED_FINDINGS: float(len(findings)), **count_metrics(counts)},
+        launch=f"{kernel.launch}: {_shape(launches[0])}",
+        warnings=findings,
     )
-    lines = _counted_kernel(capture, counts, by_source_line(kernel, sites))
-    return KernelResult(kernel=name, architecture=architecture, capture=capture, lines=lines)
+    return KernelResult(capture=capture, lines=_counted_kernel(capture, counts, by_source_line(code, sites)))
 
 
 def _shape(found: LaunchResult) -> str:
@@ -245,9 +257,9 @@ def count_metrics(counts: Counts) -> dict[Metric, float]:
 
 def _counted_kernel(capture: Capture, counts: Counts, lines: Sequence[LineCounters]) -> CountedKernel:
     ours = tuple(
-        CountedLine(file=file, line=line.line.line, own=line.own, inclusive=line.inclusive)
+        CountedLine(file=file, line=line.line.line, own=line.own, direct=line.direct, inclusive=line.inclusive)
         for line in lines
-        if (file := project_file(line.line.file))
+        if line.line.line > _NO_LINE and (file := project_file(line.line.file))
     )
     return CountedKernel(
         kernel=capture.kernel,

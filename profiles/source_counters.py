@@ -1,7 +1,6 @@
 """What each source line costs, as the simulated layer counted it: data for the report, in a file of its own.
 
-``out/captures/lines/simulated.json``, schema 1. Zeros are left out. Figures of a line include what was inlined at it;
-see :class:`profiles.simulator.counters.LineCounters`.
+``out/captures/lines/simulated.json``, schema 1. Zeros are left out.
 """
 
 from __future__ import annotations
@@ -24,11 +23,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedLine:
-    """One line of a source; ``own`` are its instructions without those of what was inlined at it."""
+    """One line of a source; its sums are those of :class:`profiles.simulator.counters.LineCounters`."""
 
     file: str  # from the root of the repository
     line: int  # 1-based
     own: Counts
+    direct: Counts
     inclusive: Counts
 
 
@@ -96,7 +96,9 @@ def _kernel_json(kernel: CountedKernel) -> Json:
         "launch": kernel.launch,
         "total": _counts_json(kernel.total),
         "elsewhere": _counts_json(kernel.elsewhere),
-        "lines": [[one.file, one.line, _counts_json(one.own), _counts_json(one.inclusive)] for one in kernel.lines],
+        "lines": [
+            [one.file, one.line, *map(_counts_json, (one.own, one.direct, one.inclusive))] for one in kernel.lines
+        ],
     }
 
 
@@ -108,8 +110,10 @@ def _kernel(item: Json) -> CountedKernel:
         total=_counts(item["total"]),
         elsewhere=_counts(item["elsewhere"]),
         lines=tuple(
-            CountedLine(file=file, line=int(line), own=_counts(own), inclusive=_counts(inclusive))
-            for file, line, own, inclusive in item["lines"]
+            CountedLine(
+                file=file, line=int(line), own=_counts(own), direct=_counts(direct), inclusive=_counts(inclusive)
+            )
+            for file, line, own, direct, inclusive in item["lines"]
         ),
     )
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from kernels.errors import RoofgateError
 from perf.model import Capture, Layer, Metric
 
-PIPED_WIDTH = 170
+PIPED_WIDTH = 180
 _COUNTED = (
     ("registers", Metric.REGISTERS),
     ("spills B", Metric.SPILL_BYTES),
@@ -31,14 +31,14 @@ _EXECUTED = (
     ("float", Metric.SIMULATED_FLOAT),
     ("special", Metric.SIMULATED_SPECIAL),
     ("integer", Metric.SIMULATED_INTEGER),
-    ("load/store", Metric.SIMULATED_LOAD_STORE),
-    ("divergent", Metric.SIMULATED_DIVERGENT),
+    ("memory", Metric.SIMULATED_LOAD_STORE),
+    ("diverge", Metric.SIMULATED_DIVERGENT),
     ("barriers", Metric.SIMULATED_BARRIERS),
-    ("copies B", Metric.SIMULATED_COPY_BYTES),
+    ("copied B", Metric.SIMULATED_COPY_BYTES),
 )
 _PER_REQUEST = (
-    ("wavefronts/request", Metric.SIMULATED_WAVEFRONTS),
-    ("sectors/request", Metric.SIMULATED_SECTORS),
+    ("wave/req", Metric.SIMULATED_WAVEFRONTS),
+    ("sect/req", Metric.SIMULATED_SECTORS),
 )
 
 
@@ -98,7 +98,8 @@ def _count(capture: Capture, metric: Metric) -> str:
 def simulated_table(captures: Iterable[Capture]) -> Table:
     """One row for each kernel and architecture, of one fixed launch. A dash means that there was no such request."""
     table = Table(
-        title="Simulated layer (exact: PTX warp-instructions of one small launch; neither SASS nor time)",
+        title="Simulated layer (exact: PTX warp-instructions of one small launch; neither SASS nor time). wave/req: "
+        "shared-memory wavefronts per request, sect/req: global-memory sectors per request",
         title_justify="left",
     )
     for heading in ("kernel", "architecture"):

@@ -69,10 +69,16 @@ SUMMED = tuple(name for name in Counts.__slots__ if name != "by_class")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineCounters:
-    """What was executed for one source line: its own instructions, and those of what was inlined at it as well."""
+    """What was executed for one source line.
+
+    ``own`` are the instructions written at it, ``direct`` also those of functions inlined right there (an access is
+    often one instruction in a function of its own, and its address comes from the caller), and ``inclusive`` those of
+    all that was inlined at it, however deep.
+    """
 
     line: SourceLine
     own: Counts
+    direct: Counts
     inclusive: Counts
 
 
@@ -109,19 +115,27 @@ def by_source_line(kernel: Kernel, counters: Sequence[SiteCounters]) -> tuple[Li
     """What a launch did for each line, sorted by file and line.
 
     An instruction counts once for the line that it was written at, and once for each line where the function that it is
-    part of was inlined; so inclusive counts of different lines overlap. Instructions without a line are left out.
+    part of was inlined; so counts of different lines overlap, but for their own. Instructions without a line are left
+    out.
     """
     own: dict[SourceLine, list[Counts]] = {}
+    direct: dict[SourceLine, list[Counts]] = {}
     inclusive: dict[SourceLine, list[Counts]] = {}
     for instruction, site in zip(kernel.instructions, counters, strict=True):
         if instruction.location is None or not site.executed:
             continue
-        counts, location = count_site(instruction, site), instruction.location
-        own.setdefault(location.line, []).append(counts)
-        for line in {location.line, *location.inlined_at}:
-            inclusive.setdefault(line, []).append(counts)
+        counts = count_site(instruction, site)
+        chain = (instruction.location.line, *instruction.location.inlined_at)
+        for sums, lines in ((own, chain[:1]), (direct, chain[:2]), (inclusive, chain)):
+            for line in set(lines):
+                sums.setdefault(line, []).append(counts)
     return tuple(
-        LineCounters(line=line, own=total(own.get(line, ())), inclusive=total(inclusive[line]))
+        LineCounters(
+            line=line,
+            own=total(own.get(line, ())),
+            direct=total(direct.get(line, ())),
+            inclusive=total(inclusive[line]),
+        )
         for line in sorted(inclusive, key=lambda line: (line.file, line.line))
     )
 

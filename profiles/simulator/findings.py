@@ -113,7 +113,7 @@ def _with_lines(message: str, kernel: Kernel | None) -> str:
 def place_text(location: SourceLocation | None, ptx_line: int | None) -> str:
     """Where an instruction is, in a few words: its CUDA line, or its PTX line where the line table has none."""
     if location is not None:
-        return str(location.line)
+        return f"{source_path(location.line.file)}:{location.line.line}"
     return "no instruction" if ptx_line is None else f"PTX line {ptx_line}"
 
 

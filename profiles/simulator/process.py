@@ -8,7 +8,8 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -48,7 +49,7 @@ def run_simulator(
 
     Args:
         program: of :func:`profiles.simulator.runtime_build.runtime_program`.
-        lines: commands without "timeout" and "finish".
+        lines: commands without "timeout"; the last is "launch" or "call".
         find_kernel: gives the line that answers the child's request for a kernel's program.
         descriptors: files that the child inherits.
         timeout_s: wall time of the whole run.
@@ -66,25 +67,36 @@ def run_simulator(
             text=True,
             bufsize=1,
         )
-        last_resort = threading.Timer(timeout_s + _GRACE_S, child.kill)
-        last_resort.start()
-        try:
-            said = _talk(child, [*lines, "finish"], find_kernel, timeout_s)
-        finally:
-            last_resort.cancel()
-            child.kill()
-            status = child.wait()
-            for stream in (child.stdin, child.stdout):
-                _close(stream)
-        return said.result or _result_of_death(said, status, timeout_s, _last_words(complaints))
+        said = _Conversation()
+        with _killed_in_the_end(child, said, timeout_s + _GRACE_S):
+            _talk(child, [f"timeout {timeout_s}", *lines], find_kernel, said)
+        return said.result or _result_of_death(said, child.returncode, timeout_s, _last_words(complaints))
 
 
-def _talk(
-    child: subprocess.Popen[str], lines: Iterable[str], find_kernel: FindKernel, timeout_s: float
-) -> _Conversation:
-    said = _Conversation()
+@contextmanager
+def _killed_in_the_end(child: subprocess.Popen[str], said: _Conversation, after_s: float) -> Iterator[None]:
+    """Leave no process behind: one that hangs is killed after a while, one that is still there on an error at once."""
+
+    def give_up() -> None:
+        said.timed_out = True
+        child.kill()
+
+    last_resort = threading.Timer(after_s, give_up)
+    last_resort.start()
+    try:
+        yield
+        child.wait()
+    finally:
+        last_resort.cancel()
+        child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout):
+            _close(stream)
+
+
+def _talk(child: subprocess.Popen[str], lines: Iterable[str], find_kernel: FindKernel, said: _Conversation) -> None:
     assert child.stdin is not None and child.stdout is not None  # noqa: S101 - both are pipes
-    _send(child.stdin, "\n".join([f"timeout {timeout_s}", *lines]))
+    _send(child.stdin, "\n".join(lines))
     for line in child.stdout:
         word, _, rest = line.rstrip("\n").partition(" ")
         if word == "need":
@@ -93,7 +105,6 @@ def _talk(
             raise RoofgateError(f"the simulator could not run: {rest}")
         else:
             _note(said, word, rest, line)
-    return said
 
 
 def _note(said: _Conversation, word: str, rest: str, line: str) -> None:
@@ -129,7 +140,7 @@ def _last_words(complaints: IO[bytes]) -> str:
 
 
 def _result_of_death(said: _Conversation, status: int, timeout_s: float, words: str) -> Result:
-    if said.timed_out or (status == -signal.SIGKILL and said.crash is None):
+    if said.timed_out:
         message = f"the run did not end within {timeout_s:g} s"
         places: list[re.Match[str] | None] = [*said.busy] or [None]
         findings = [_finding("endless", message, place) for place in places]

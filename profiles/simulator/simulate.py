@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from kernels.build import cuda_library_name, current_record
+from kernels.build import cuda_library_name
 from kernels.build_record import BuildRecord
 from kernels.errors import EXIT_PASS, EXIT_REGRESSION, RoofgateError
 from kernels.interface import KernelError
-from kernels.workspace import Workspace
 from profiles.kernel_names import demangle, kernel_name, kernel_names
 from profiles.simulated import run_launch
 from profiles.simulated_launches import LAUNCHES, AttentionLaunch, Launch
@@ -22,6 +21,7 @@ from profiles.simulator.counters import Counts, summarise
 from profiles.simulator.device_memory import DeviceMemory
 from profiles.simulator.findings import Finding, finding_text
 from profiles.simulator.ptx import kernel_names as entry_symbols
+from profiles.simulator.ptx.syntax import SourceLocation
 from profiles.simulator.run import LaunchResult, Options, Outcome
 from profiles.simulator.simulated_library import SimulatedLibrary
 
@@ -36,6 +36,12 @@ A case is named OPERATION-DTYPE-BATCHxHEADSxSEQLENxHEAD_DIM-causal|full, as in t
 host code of the built library runs, and the PTX of its kernels. Counts are of PTX instructions: neither SASS nor time.
 Exit code: 0 all right, 1 a wrong answer or a finding, 2 an error.
 """
+
+
+MOST_SHOWN = 10  # findings of one seed: one mistake breaks rules in many places
+
+# Where a rule is broken, and against whom.
+Place = tuple[str, str, SourceLocation | int, SourceLocation | int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +120,8 @@ class _Run:
         return not self.wrong and not self.outcome.findings
 
 
-def simulate(request: Request) -> int:
-    """Run what ``request`` names and print a report.
+def simulate(request: Request, record: BuildRecord) -> int:
+    """Run what ``request`` names with the libraries of ``record``, and print a report.
 
     Returns:
         EXIT_PASS if all answers are right and nothing was found, else EXIT_REGRESSION.
@@ -123,7 +129,6 @@ def simulate(request: Request) -> int:
     Raises:
         RoofgateError: nothing matches, the library is not built, or it refuses the call.
     """
-    record = current_record(Workspace())
     launches = _launches(request, record)
     results = [_simulate_launch(request, record, title, launch) for title, launch in launches.items()]
     return EXIT_PASS if all(results) else EXIT_REGRESSION
@@ -148,14 +153,17 @@ def _simulate_launch(request: Request, record: BuildRecord, title: str, launch: 
     """Run and report one launch with every seed; returns whether all was clean."""
     races = "races checked" if request.check_races else "races not checked"
     print(f"{title} on {request.architecture}, simulated from PTX, {races}")
-    clean, told = True, set[tuple[object, ...]]()
+    clean, told = True, set[Place]()
     for seed in request.seeds:
         run = _run(request, record, launch, seed)
         if seed == request.seeds[0]:
             print("\n".join(_counted(run.outcome.launches)))
         print(f"  seed {seed}: {_verdict(run)}")
-        for finding in _new_findings(run.outcome.findings, told):
+        new = list(_new_findings(run.outcome.findings, told))
+        for finding in new[:MOST_SHOWN]:
             print(_indented(finding_text(finding, _name(finding.kernel)), _replay(request, seed)))
+        if len(new) > MOST_SHOWN:
+            print(f"\n    and {len(new) - MOST_SHOWN} more places")
         clean = clean and run.is_clean
     print()
     return clean
@@ -174,18 +182,23 @@ def _run(request: Request, record: BuildRecord, launch: Launch, seed: int) -> _R
         return _Run(seed=seed, outcome=library.outcome, wrong=wrong)
 
 
-def _new_findings(findings: Iterable[Finding], told: set[tuple[object, ...]]) -> Iterator[Finding]:
-    """Those that no earlier seed showed at the same place."""
+def _new_findings(findings: Iterable[Finding], told: set[Place]) -> Iterator[Finding]:
+    """One for each place that no earlier seed showed: unrolled loops break one rule at many instructions of a line."""
+    alike: dict[Place, list[Finding]] = {}
     for finding in findings:
-        key = (finding.check, finding.kernel, finding.site, finding.other.site if finding.other else None)
-        if key not in told:
-            told.add(key)
-            yield finding
+        other = finding.other
+        against = None if other is None else other.location or other.site
+        place = (finding.check, finding.kernel, finding.location or finding.site, against)
+        alike.setdefault(place, []).append(finding)
+    for place, group in alike.items():
+        if place not in told:
+            told.add(place)
+            yield replace(group[0], count=sum(finding.count for finding in group))
 
 
 def _verdict(run: _Run) -> str:
     seconds = sum(launch.seconds for launch in run.outcome.launches)
-    answer = f"WRONG: {run.wrong}" if run.wrong else "right against float64"
+    answer = f"WRONG: {run.wrong}" if run.wrong else "right"
     count = len(run.outcome.findings)
     found = f"{count} finding{'s' if count > 1 else ''}" if count else "no findings"
     return f"{answer}; {found}; {seconds:.2f} s here, which says nothing about a GPU"

@@ -128,9 +128,10 @@ def link_for_simulator(built: LibraryBuild, folder: Path) -> Path:
     """
     objects = [Path(code.ptx).parent / f"{Path(code.source).stem}.o" for code in built.device_code]
     cxx = find_cxx()
-    # The folder of an object is named after what decides its content.
-    content = "\0".join([version_line(cxx), *(path.parent.name for path in objects)])
-    target = folder.absolute() / f"{built.name}-{hashlib.sha256(content.encode()).hexdigest()[:20]}.so"
+    digest = hashlib.sha256(version_line(cxx).encode())
+    for path in objects:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    target = folder.absolute() / f"{built.name}-{digest.hexdigest()[:20]}.so"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_suffix(".lock")):

@@ -82,6 +82,7 @@ class _Counter:
     hint: str
     value: Callable[[CountedLine], float | None]
     text: Callable[[float], str]
+    best: float = 0.0  # a value without heat
 
 
 def build_source_page(
@@ -137,7 +138,8 @@ def ratio_text(value: float) -> str:
 
 
 def _wavefronts(line: CountedLine) -> float:
-    return line.inclusive.wavefronts_per_request or 0.0
+    """Of the requests that are made right at the line: outer calls would repeat them, and mix them with others."""
+    return line.direct.wavefronts_per_request or 0.0
 
 
 def _per_request(line: CountedLine) -> float | None:
@@ -179,6 +181,7 @@ COUNTERS = (
         hint="shared-memory wavefronts per request: 1.0 is free of bank conflicts",
         value=_per_request,
         text=ratio_text,
+        best=NO_CONFLICT,
     ),
     _Counter(
         title="sect/req",
@@ -215,8 +218,8 @@ def _conflict_link(line: CountedLine, texts: Mapping[str, Sequence[str]], path: 
 def _conflicts_note(counted: CountedKernel, conflicts: Sequence[CountedLine]) -> str:
     if conflicts:
         return (
-            "Shared memory serves these requests in more than one wavefront; the lines below are marked. Where a "
-            "function was inlined, its lines show all calls together and the calling lines each their own."
+            "Shared memory serves requests of these lines in more than one wavefront. A line of a function that was "
+            "inlined shows all its calls together, and each calling line its own."
         )
     if counted.total.shared_requests:
         requests = units.count(counted.total.shared_requests)
@@ -238,7 +241,7 @@ def _files(counted: CountedKernel) -> list[str]:
 
 
 def _file(file: str, text: Sequence[str], counted: CountedKernel, counters: Sequence[_Counter]) -> SourceFileView:
-    largest = [max((one.value(line) or 0.0 for line in counted.lines), default=0.0) for one in counters]
+    largest = [max((one.value(line) or 0.0) - one.best for line in counted.lines) for one in counters]
     lines = {line.line: line for line in counted.lines if line.file == file}
     last = max(len(text), *lines)
     shown = sorted({near for line in lines for near in range(line - CONTEXT_LINES, line + CONTEXT_LINES + 1)})
@@ -292,7 +295,7 @@ def _cell(line: CountedLine, counter: _Counter, largest: float) -> HeatCell:
         return HeatCell("", 0)
     text = counter.text(value)
     exact = units.count(value)
-    return HeatCell(text, heat_level(value, largest), hint="" if exact == text else exact)
+    return HeatCell(text, heat_level(value - counter.best, largest), hint="" if exact == text else exact)
 
 
 def _text(lines: Sequence[str], number: int) -> str:

@@ -1,14 +1,29 @@
 """From a PTX kernel to the program that the run-time executes.
 
 In: modules and kernels as :mod:`profiles.simulator.ptx` gives them. Out: a :class:`program.Program` and its text. The
-families of instructions are the modules that register functions with :func:`context.lowers`.
+modules named here are the families of instructions; importing one makes its lowering functions known.
 """
 
-import importlib
-import importlib.util
+from profiles.simulator.lowering import (
+    arithmetic,
+    async_copies,
+    comparison,
+    control,
+    conversion,
+    hopper,
+    logic,
+    memory,
+    tensor,
+)
 
-for _family in (
-    "arithmetic", "async_copies", "comparison", "control", "conversion", "half", "half_precision", "hopper", "logic", "memory", "tensor",
-):
-    if importlib.util.find_spec(f"{__name__}.{_family}"):
-        importlib.import_module(f"{__name__}.{_family}")
+__all__ = [
+    "arithmetic",
+    "async_copies",
+    "comparison",
+    "control",
+    "conversion",
+    "hopper",
+    "logic",
+    "memory",
+    "tensor",
+]

@@ -7,9 +7,10 @@ to the nearest makes ``add.directed.f32``, with three numbers behind: the roundi
 
 from __future__ import annotations
 
-from profiles.simulator.lowering.context import Context, Lowered, lowers
+from profiles.simulator.lowering.context import CARRY, Context, Lowered, lowers
 from profiles.simulator.lowering.modifiers import HALVES, INTEGERS, ROUNDINGS, Modifiers, bits, operands
-from profiles.simulator.ptx.syntax import Instruction
+from profiles.simulator.ptx.syntax import Immediate, Instruction, Sink
+
 
 def _named(*parts: str) -> str:
     return ".".join(part for part in parts if part)
@@ -202,3 +203,32 @@ def _half_approximation(instruction: Instruction, context: Context) -> Lowered:
     type_name = modifiers.type("f32", *HALVES)
     modifiers.need("the precision", "approx")
     return _float(instruction, context, modifiers, type_name, sources=1)
+
+
+@lowers("addc", "subc", "madc")
+def _with_carry(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type("u32", "s32", "u64", "s64")
+    return _carrying(instruction, context, modifiers, type_name)
+
+
+@lowers("add.cc", "sub.cc", "mad.lo.cc", "mad.hi.cc")
+def _starting_carry(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type("u32", "s32", "u64", "s64")
+    return _carrying(instruction, context, modifiers, type_name)
+
+
+def _carrying(instruction: Instruction, context: Context, modifiers: Modifiers, type_name: str) -> Lowered:
+    """The operation "addc" and the like: carry in and whether it counts, carry out, destination, sources."""
+    root = instruction.root.removesuffix("c") + "c"
+    multiplied = root == "madc"
+    part = modifiers.need("the part of the product", "lo", "hi") if multiplied else ""
+    starts = not instruction.root.endswith("c")
+    ends = modifiers.has("cc")
+    modifiers.finish()
+    slots = operands(instruction, context, (type_name,) * (4 if multiplied else 3))
+    carry_in = context.read(Immediate(0, "0") if starts else CARRY, "pred")
+    carry_out = context.write(CARRY if ends else Sink(), "pred")
+    kind = type_name if part == "hi" else bits(type_name)
+    return Lowered(_named(root, part, kind), (*slots, carry_in, carry_out))

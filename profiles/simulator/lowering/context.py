@@ -30,6 +30,10 @@ class Lowered:
     operands: tuple[int, ...] = ()
 
 
+# The condition code that add.cc and the like write and addc reads: a predicate that every kernel has.
+CARRY = Register("CC.CF")
+
+
 class Context(Protocol):
     """What the operands of one instruction are. Types are PTX types without the dot: "u32", "f16x2", "b64", "pred"."""
 

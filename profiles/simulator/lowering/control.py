@@ -11,7 +11,7 @@ bra, bra.uni                                n target site; a guard decides who j
 brx                                         s index, then n target sites; an index beyond them is undefined in PTX
 exit                                        none; also ``ret`` of the kernel
 trap                                        none
-nop                                         none; ``pmevent``, ``nop``
+nop                                         none; ``pmevent``
 barrier.sync[.aligned]                      s barrier, s lanes or n = -1 for the whole block
 barrier.arrive[.aligned]                    s barrier, s lanes
 barrier.red.popc[.aligned]                  s destination, s barrier, s lanes or n = -1, p source, n negated
@@ -92,10 +92,10 @@ def lower_trap(instruction: Instruction, context: Context) -> Lowered:
     return Lowered("trap")
 
 
-@lowers("nop", "pmevent")
+@lowers("pmevent")
 def lower_nothing(instruction: Instruction, context: Context) -> Lowered:
     """What changes no state of the program: a performance monitor's event."""
-    _one_of(instruction, context, instruction.opcode, ("nop", "pmevent", "pmevent.mask"))
+    _one_of(instruction, context, instruction.opcode, ("pmevent", "pmevent.mask"))
     return Lowered("nop")
 
 

@@ -18,7 +18,7 @@ mbarrier.wait.parity[.relaxed]                  p destination, shared address, s
 mbarrier.pending_count                          s destination, s state
 barrier.cluster.arrive[.relaxed][.aligned]      none
 barrier.cluster.wait[.aligned]                  none
-fence.proxy.async                               none
+fence.proxy.async, fence.mbarrier_init          none
 setmaxnreg                                      none
 wgmma.fence, wgmma.commit_group                 none
 wgmma.wait_group                                n groups that may still be under way
@@ -151,10 +151,10 @@ def lower_proxy_fence(instruction: Instruction, context: Context) -> Lowered:
 
 @lowers("fence.mbarrier_init")
 def lower_mbarrier_fence(instruction: Instruction, context: Context) -> Lowered:
-    """``fence.mbarrier_init.release.cluster``: the barrier that has to follow makes objects known."""
+    """``fence.mbarrier_init.release.cluster``."""
     if instruction.opcode != "fence.mbarrier_init.release.cluster":
         context.fail("only fence.mbarrier_init.release.cluster is known")
-    return Lowered("nop")
+    return Lowered("fence.mbarrier_init")
 
 
 @lowers("setmaxnreg")

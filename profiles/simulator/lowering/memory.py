@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from profiles.simulator.lowering.context import Context, Lowered, lowers, slot_bytes
+from profiles.simulator.lowering.modifiers import Modifiers
 from profiles.simulator.ptx.syntax import Address, Immediate, Instruction, Operand, Register, Sink, Symbol, Vector
 
 _STRONG, _ACQUIRE, _RELEASE = 1, 2, 4
@@ -76,46 +77,24 @@ _VECTORS = {"v2": 2, "v4": 4, "v8": 8}
 _MAX_ACCESS_BYTES = 16
 
 
-class _Modifiers:
-    """The dotted parts of an opcode, taken off one by one; what is left at the end is not understood."""
+def _modifiers(instruction: Instruction, context: Context) -> Modifiers:
+    """The modifiers without the advice to the caches."""
+    modifiers = Modifiers(instruction, context)
+    modifiers.present(*_HINTS, *(part for part in instruction.parts if part.startswith(_HINT_PREFIXES)))
+    return modifiers
 
-    def __init__(self, instruction: Instruction, context: Context) -> None:
-        self._opcode = instruction.opcode
-        self._rest = list(instruction.parts[1:])
-        self._context = context
-        self.has_policy = _POLICY in self._rest
 
-    def take(self, known: Sequence[str], default: str | None = None) -> str:
-        """Remove the first part that is known, and give it."""
-        found = next((part for part in self._rest if part in known), default)
-        if found is None:
-            self._context.fail(f"{self._opcode!r} lacks one of {', '.join(sorted(known))}")
-        if found in self._rest:
-            self._rest.remove(found)
-        return found
-
-    def drop_hints(self) -> None:
-        """Remove the advice to the caches."""
-        self._rest = [part for part in self._rest if part not in _HINTS and not part.startswith(_HINT_PREFIXES)]
-
-    def finish(self) -> None:
-        """Fail if a part is left."""
-        if self._rest:
-            self._context.fail(f"the modifier .{self._rest[0]} of {self._opcode!r} is not known")
-
-    def order(self, default: str) -> int:
-        """Take the ordering and its scope."""
-        self.take(_SCOPES, "sys")
-        return _ORDERS[self.take(tuple(_ORDERS), default)]
+def _order(modifiers: Modifiers, default: str) -> int:
+    modifiers.take(*_SCOPES)
+    return _ORDERS[modifiers.take(*_ORDERS) or default]
 
 
 @lowers("ld", "ldu")
 def lower_load(instruction: Instruction, context: Context) -> Lowered:
     """``ld{.order}{.scope}{.space}{.hints}{.vector}.type d, [a]{, policy}``."""
-    modifiers = _Modifiers(instruction, context)
-    modifiers.drop_hints()
+    modifiers = _modifiers(instruction, context)
     order, space, vector, type_name = _access(modifiers)
-    destination, address = _operands(instruction, context, modifiers, 2)
+    destination, address = _operands(instruction, context, 2)
     elements = _elements(destination, vector, context)
     register_bytes = _register_bytes(elements, type_name, context)
     registers = tuple(context.write(element, f"b{8 * register_bytes}") for element in elements)
@@ -126,12 +105,11 @@ def lower_load(instruction: Instruction, context: Context) -> Lowered:
 @lowers("st")
 def lower_store(instruction: Instruction, context: Context) -> Lowered:
     """``st{.order}{.scope}{.space}{.hints}{.vector}.type [a], b{, policy}``."""
-    modifiers = _Modifiers(instruction, context)
-    modifiers.drop_hints()
+    modifiers = _modifiers(instruction, context)
     order, space, vector, type_name = _access(modifiers)
     if space in ("const", "param"):
         context.fail(f"a kernel cannot write .{space} memory")
-    address, source = _operands(instruction, context, modifiers, 2)
+    address, source = _operands(instruction, context, 2)
     elements = _elements(source, vector, context)
     register_bytes = _register_bytes(elements, type_name, context)
     registers = tuple(_read_source(element, type_name, register_bytes, context) for element in elements)
@@ -139,19 +117,19 @@ def lower_store(instruction: Instruction, context: Context) -> Lowered:
     return Lowered(name, (*_address(address, space, order, context), *registers))
 
 
-def _access(modifiers: _Modifiers) -> tuple[int, str, str, str]:
-    order = modifiers.order("weak")
-    space = _SPACES.get(modifiers.take(tuple(_SPACES), _GENERIC), _GENERIC)
-    vector = modifiers.take(tuple(_VECTORS), "")
-    type_name = modifiers.take(tuple(_TYPES))
+def _access(modifiers: Modifiers) -> tuple[int, str, str, str]:
+    order = _order(modifiers, "weak")
+    space = _SPACES.get(modifiers.take(*_SPACES) or "", _GENERIC)
+    vector = modifiers.take(*_VECTORS) or ""
+    type_name = modifiers.type(*_TYPES)
     modifiers.finish()
     return order, space, vector, type_name
 
 
-def _operands(instruction: Instruction, context: Context, modifiers: _Modifiers, count: int) -> tuple[Operand, ...]:
+def _operands(instruction: Instruction, context: Context, count: int) -> tuple[Operand, ...]:
     """The operands without the cache policy, which may be there without its modifier."""
     given = len(instruction.operands)
-    if given not in (count, count + modifiers.has_policy):
+    if given not in (count, count + (_POLICY in instruction.parts)):
         context.fail(f"{given} operands where {count} are expected")
     return instruction.operands[:count]
 
@@ -239,20 +217,19 @@ _SMALL_FLOATS = ("f16", "bf16", "f16x2", "bf16x2")
 @lowers("atom", "red")
 def lower_atomic(instruction: Instruction, context: Context) -> Lowered:
     """``atom{.order}{.scope}{.space}.op{.vector}{.noftz}.type d, [a], b{, c}{, policy}``; ``red`` has no d."""
-    modifiers = _Modifiers(instruction, context)
-    modifiers.drop_hints()
-    order = modifiers.order("relaxed")
-    space = _SPACES.get(modifiers.take(("global", "shared", "shared::cta", "shared::cluster"), _GENERIC), _GENERIC)
-    kind = modifiers.take(("and", "or", "xor", "exch", "cas", "add", "inc", "dec", "min", "max"))
-    vector = modifiers.take(tuple(_VECTORS), "")
-    type_name = modifiers.take((*sorted(_TYPES), *_SMALL_FLOATS))
+    modifiers = _modifiers(instruction, context)
+    order = _order(modifiers, "relaxed")
+    space = _SPACES.get(modifiers.take("global", "shared", "shared::cta", "shared::cluster") or "", _GENERIC)
+    type_name = modifiers.type(*_TYPES, *_SMALL_FLOATS)
     if type_name in _SMALL_FLOATS:
-        modifiers.take(("noftz",))
+        modifiers.need("its treatment of subnormal numbers", "noftz")
+    vector = modifiers.take(*_VECTORS) or ""
+    kind = modifiers.need("an operation", "and", "or", "xor", "exch", "cas", "add", "inc", "dec", "min", "max")
     modifiers.finish()
     operation = _ATOMIC_OPERATIONS.get(f"{kind}.{type_name}")
     if operation is None:
         context.fail(f"there is no atomic .{kind} of .{type_name}")
-    address, slots = _atomic_registers(instruction, context, modifiers, vector)
+    address, slots = _atomic_registers(instruction, context, vector)
     operands = (*_address(address, space, order, context), _ATOMIC_SPACES[space], *slots)
     return Lowered(_atomic_name(operation, vector, space, context), operands)
 
@@ -269,14 +246,12 @@ def _atomic_name(operation: str, vector: str, space: str, context: Context) -> s
     return f"atom.{vector}.{operation}"
 
 
-def _atomic_registers(
-    instruction: Instruction, context: Context, modifiers: _Modifiers, vector: str
-) -> tuple[Operand, tuple[int, ...]]:
+def _atomic_registers(instruction: Instruction, context: Context, vector: str) -> tuple[Operand, tuple[int, ...]]:
     """The address, and slots of the destinations and sources; sinks take the place of what ``red`` lacks."""
     register_type = instruction.parts[-1]
     is_swap = "cas" in instruction.parts
     count = 3 + is_swap - (instruction.root == "red")
-    given = _operands(instruction, context, modifiers, count)
+    given = _operands(instruction, context, count)
     destinations: tuple[Operand, ...] = (Sink(),) * _VECTORS.get(vector, 1)
     if instruction.root == "atom":
         if not isinstance(given[0], Sink):
@@ -301,14 +276,10 @@ def lower_old_fence(instruction: Instruction, context: Context) -> Lowered:
 
 @lowers("fence")
 def lower_fence(instruction: Instruction, context: Context) -> Lowered:
-    """``fence{.sc,.acq_rel,.acquire,.release}.scope``, and the fences between proxies and for mbarriers."""
-    if instruction.opcode.startswith("fence.proxy.async") and "tensormap" not in instruction.opcode:
-        return Lowered("fence.proxy.async")
-    if instruction.opcode == "fence.mbarrier_init.release.cluster":
-        return Lowered("fence.mbarrier_init")
-    modifiers = _Modifiers(instruction, context)
-    semantics = modifiers.take(("sc", "acq_rel", "acquire", "release"), "acq_rel")
-    modifiers.take(_SCOPES)
+    """``fence{.sc,.acq_rel,.acquire,.release}.scope``, of memory; proxies have fences of their own."""
+    modifiers = Modifiers(instruction, context)
+    semantics = modifiers.take("sc", "acq_rel", "acquire", "release") or "acq_rel"
+    modifiers.need("a scope", *_SCOPES)
     modifiers.finish()
     return Lowered("fence", (_ORDERS["acq_rel" if semantics == "sc" else semantics] & ~_STRONG,))
 
@@ -328,22 +299,22 @@ def lower_policy(instruction: Instruction, context: Context) -> Lowered:
 @lowers("cvta")
 def lower_address_conversion(instruction: Instruction, context: Context) -> Lowered:
     """``cvta{.to}.space.u64 d, a``: between an address in a space and the generic one."""
-    modifiers = _Modifiers(instruction, context)
-    direction = modifiers.take(("to",), "from")
-    space = modifiers.take((*_WINDOWS, "const"))
-    modifiers.take(("u64",))
+    modifiers = Modifiers(instruction, context)
+    is_back = modifiers.has("to")
+    space = modifiers.need("a state space", *_WINDOWS, "const")
+    modifiers.type("u64")
     modifiers.finish()
     destination, source = instruction.operands
     distance = _WINDOWS.get(space, 0)
     slots = (context.write(destination, "b64"), context.read(source, "b64"))
-    return Lowered("cvta", (*slots, -distance if direction == "to" else distance))
+    return Lowered("cvta", (*slots, -distance if is_back else distance))
 
 
 @lowers("isspacep")
 def lower_space_question(instruction: Instruction, context: Context) -> Lowered:
     """``isspacep.space p, a``."""
-    modifiers = _Modifiers(instruction, context)
-    space = modifiers.take(tuple(_WINDOWS))
+    modifiers = Modifiers(instruction, context)
+    space = modifiers.need("a state space", *_WINDOWS)
     modifiers.finish()
     destination, source = instruction.operands
     slots = (context.write(destination, "pred"), context.read(source, "b64"))
@@ -370,8 +341,8 @@ def lower_rank_question(instruction: Instruction, context: Context) -> Lowered:
 
 
 def _rank_type(instruction: Instruction, context: Context) -> str:
-    modifiers = _Modifiers(instruction, context)
-    modifiers.take(("shared::cluster",), "")
-    type_name = modifiers.take(("u32", "u64"))
+    modifiers = Modifiers(instruction, context)
+    modifiers.take("shared::cluster")
+    type_name = modifiers.type("u32", "u64")
     modifiers.finish()
     return type_name

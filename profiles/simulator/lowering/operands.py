@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from profiles.simulator.lowering.context import LoweringError, slot_bytes
+from profiles.simulator.lowering.context import CARRY, LoweringError, slot_bytes
 from profiles.simulator.lowering.control_flow import Access
 from profiles.simulator.lowering.literals import literal_bits
 from profiles.simulator.lowering.program import AddressConstant, Constant, LiteralConstant, SpecialConstant
@@ -39,6 +39,7 @@ class _Operands:
         self._kernel = kernel
         self._layout = layout
         self._widths = {name: slot_bytes(type_name) for name, type_name in kernel.registers.items()}
+        self._widths[CARRY.name] = slot_bytes("pred")
         self.instruction = kernel.instructions[0]
 
     def read(self, operand: Operand, type_name: str) -> int:

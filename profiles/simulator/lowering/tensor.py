@@ -1,7 +1,7 @@
 """The tensor path of Ampere: cp.async, ldmatrix, stmatrix, movmatrix and mma.sync.
 
-Operations and their operands, in order. "s" is the slot of a register or constant, "p" that of a predicate, "n" a number;
-a shared address is three operands, a global address two (:mod:`.addresses`).
+Operations and their operands, in order. "s" is the slot of a register or constant, "p" that of a predicate, "n" a
+number; a shared address is three operands, a global address two (:mod:`.addresses`).
 
 =============================================== =================================================================
 operation                                       operands
@@ -10,6 +10,7 @@ cp.async                                        shared address, global address, 
 cp.async.ignore                                 the same, p read nothing, n 1 if p is negated
 cp.async.commit_group, cp.async.wait_all        none
 cp.async.wait_group                             n groups that may still be under way
+cp.async.mbarrier.arrive[.noinc]                shared address
 ldmatrix.x{1,2,4}[.trans]                       s destination of each matrix, shared address
 stmatrix.x{1,2,4}[.trans]                       shared address, s source of each matrix
 movmatrix.trans                                 s destination, s source
@@ -106,6 +107,18 @@ def lower_wait_for_group(instruction: Instruction, context: Context) -> Lowered:
     return Lowered("cp.async.wait_group", (pending,))
 
 
+@lowers("cp.async.mbarrier")
+def lower_arrival_of_copies(instruction: Instruction, context: Context) -> Lowered:
+    """``cp.async.mbarrier.arrive{.noinc}{.shared}.b64 [mbarrier]``."""
+    parts = instruction.parts
+    if parts[3:4] != ("arrive",) or parts[-1] != "b64" or len(instruction.operands) != 1:
+        context.fail("only cp.async.mbarrier.arrive{.noinc}{.shared}.b64 [mbarrier] is known")
+    modifiers = _no_more_than({"noinc", *_SHARED_SPACES}, parts[4:-1], context)
+    space = next((part for part in modifiers if part in _SHARED_SPACES), None)
+    name = "cp.async.mbarrier.arrive" + (".noinc" if "noinc" in modifiers else "")
+    return Lowered(name, shared_address(instruction.operands[0], space, context))
+
+
 @lowers("ldmatrix", "stmatrix")
 def lower_matrix_access(instruction: Instruction, context: Context) -> Lowered:
     """``ldmatrix.sync.aligned.m8n8.xN{.trans}{.shared}.b16 {d...}, [address]``; ``stmatrix ... [address], {s...}``."""
@@ -139,9 +152,12 @@ def lower_matrix_transpose(instruction: Instruction, context: Context) -> Lowere
 def lower_product(instruction: Instruction, context: Context) -> Lowered:
     """``mma.sync.aligned.SHAPE.row.col{.satfinite}.D.A.B.C d, a, b, c``."""
     parts = instruction.parts
-    if parts[1:3] != ("sync", "aligned") or parts[4:6] != ("row", "col") or len(parts) < 10:
-        context.fail("of mma, only mma.sync.aligned.SHAPE.row.col{.satfinite}.D.A.B.C is known: neither sparse, nor "
-                     "scaled, nor one-bit products")  # fmt: skip
+    is_plain = parts[1:3] == ("sync", "aligned") and parts[4:6] == ("row", "col") and "popc" not in parts
+    if not is_plain or len(parts) < 10:
+        context.fail(
+            "of mma, only mma.sync.aligned.SHAPE.row.col{.satfinite}.D.A.B.C is known: "
+            "neither sparse, nor scaled, nor one-bit products"
+        )
     shape_name, modifiers = parts[3], parts[6:-4]
     d_type, a_type, b_type, c_type = parts[-4:]
     shape = _product_shape(shape_name, parts[-4:], context)

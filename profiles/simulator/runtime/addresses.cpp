@@ -1,4 +1,5 @@
-// Instructions that compute with addresses. PTX ISA: cvta, isspacep, mapa, getctarank, createpolicy.
+// Instructions that compute with addresses. PTX ISA: cvta, isspacep, mapa, getctarank,
+// createpolicy.
 #include "lanewise.h"
 #include "memory.h"
 

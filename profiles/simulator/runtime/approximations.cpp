@@ -4,6 +4,7 @@
 // give the same bits everywhere; not those of hardware, which PTX only bounds. Worst errors, over
 // all of f32: ex2 1 ulp (PTX: 2), lg2 1 ulp, and 2^-23 absolute between 0.5 and 2 (2^-22), sin and
 // cos 1 ulp of 1 (2^-20.9 for |x| <= pi), tanh 1 ulp (2^-11 relative), rsqrt 1 ulp (2^-22.9).
+#include "half.h"
 #include "lanewise.h"
 #include "numerics.h"
 #include "program.h"
@@ -80,10 +81,103 @@ float log2(float x) {
   return choose(usual, result, special);
 }
 
-ROOFGATE_OPERATION("ex2.f32", lanewise<exp2<false>>);
-ROOFGATE_OPERATION("ex2.ftz.f32", lanewise<exp2<true>>);
-ROOFGATE_OPERATION("lg2.f32", lanewise<log2<false>>);
-ROOFGATE_OPERATION("lg2.ftz.f32", lanewise<log2<true>>);
+// sin(2 pi turns)
+double sine_of_turns(double turns) {
+  const double inside = turns - std::nearbyint(turns);
+  // Mirrored at a quarter of a turn.
+  const double mirrored = std::copysign(0.5, inside) - inside;
+  const double r = choose(std::fabs(inside) > 0.25, mirrored, inside);
+  // sin(2 pi r) / r as a polynomial of r^2; absolute error 4e-13
+  return r * polynomial(r * r, 0x1.d5341ebd854bdp+1, -0x1.e29b3b6f8a84bp+3, 0x1.50770e4fd9febp+5,
+                        -0x1.32d2c9aee3a10p+6, 0x1.466bc66ec7bd5p+6, -0x1.4abbce624ac16p+5,
+                        0x1.921fb54442bb3p+2);
+}
+
+constexpr double kTurnsPerRadian = 0.15915494309189533577;
+
+template <bool kFlush>
+float sine(float x) {
+  const float operand = kFlush ? flush(x) : x;
+  const auto result = static_cast<float>(sine_of_turns(operand * kTurnsPerRadian));
+  const float rounded = canonical(kFlush ? flush(result) : result);
+  return choose(operand == 0, operand, rounded);  // keeps -0
+}
+
+template <bool kFlush>
+float cosine(float x) {
+  const float operand = kFlush ? flush(x) : x;
+  return canonical(static_cast<float>(sine_of_turns(operand * kTurnsPerRadian + 0.25)));
+}
+
+// From 0.6 on by the exponential; below, where that loses digits, by a polynomial.
+float hyperbolic_tangent(float x) {
+  const float magnitude = std::fabs(x);
+  const float square = magnitude * magnitude;
+  // (tanh(x) / x - 1) / x^2; relative error of tanh 1e-8
+  const float slope =
+      polynomial(square, 0x1.36bdb15482127p-9f, -0x1.1394c968bd5b1p-7f, 0x1.64fad895032fdp-6f,
+                 -0x1.ba0d93842548cp-5f, 0x1.1110f598d5c87p-3f, -0x1.55555543c9ce2p-2f);
+  const float low = std::fma(magnitude * square, slope, magnitude);
+  constexpr float kTwiceLog2E = 2.88539008177792681472f;
+  const float power = exponential(choose(magnitude < 10.0f, magnitude, 10.0f) * kTwiceLog2E);
+  const float high = 1.0f - 2.0f / (power + 1.0f);
+  return canonical(std::copysign(choose(magnitude < 0.6f, low, choose(x == x, high, x)), x));
+}
+
+template <bool kFlush>
+float reciprocal_root(float x) {
+  const double operand = kFlush ? flush(x) : x;
+  return canonical(static_cast<float>(1.0 / std::sqrt(operand)));
+}
+
+double reciprocal_root_64(double x) { return canonical(1.0 / std::sqrt(x)); }
+
+// The forms rcp.approx.ftz.f64 and rsqrt.approx.ftz.f64 work on the upper half of the number.
+double upper_half(double x) {
+  const uint64_t bits = to_bits(x) & 0xffffffff00000000;
+  const bool subnormal = std::fabs(from_bits<double>(bits)) < DBL_MIN;
+  return from_bits<double>(subnormal ? bits & 0x8000000000000000 : bits);
+}
+
+double reciprocal_of_upper_half(double x) { return canonical(upper_half(1.0 / upper_half(x))); }
+
+double reciprocal_root_of_upper_half(double x) {
+  return canonical(upper_half(1.0 / std::sqrt(upper_half(x))));
+}
+
+// PTX: beyond 2^126 the reciprocal of the divisor is taken for zero.
+template <bool kFlush>
+float quotient(float a, float b) {
+  const float dividend = kFlush ? flush(a) : a;
+  const float divisor = kFlush ? flush(b) : b;
+  const bool huge = std::fabs(divisor) > 0x1p126f && std::fabs(divisor) < kInfinity;
+  const float result = choose(huge, dividend * std::copysign(0.0f, divisor), dividend / divisor);
+  return canonical(kFlush ? flush(result) : result);
+}
+
+template <class Format, int kModifiers, float (*kFunction)(float)>
+uint16_t of_half(uint16_t a) {
+  return store_half<Format, kModifiers>(kFunction(load_half<Format, kModifiers>(a)));
+}
+
+#define ROOFGATE_FLOAT32(name, function)                      \
+  ROOFGATE_OPERATION(name ".f32", lanewise<function<false>>); \
+  ROOFGATE_OPERATION(name ".ftz.f32", lanewise<function<true>>)
+
+ROOFGATE_FLOAT32("ex2", exp2);
+ROOFGATE_FLOAT32("lg2", log2);
+ROOFGATE_FLOAT32("sin", sine);
+ROOFGATE_FLOAT32("cos", cosine);
+ROOFGATE_FLOAT32("rsqrt", reciprocal_root);
+ROOFGATE_FLOAT32("div.approx", quotient);
+ROOFGATE_OPERATION("tanh.f32", lanewise<hyperbolic_tangent>);
+ROOFGATE_OPERATION("rsqrt.f64", lanewise<reciprocal_root_64>);
+ROOFGATE_OPERATION("rcp.approx.ftz.f64", lanewise<reciprocal_of_upper_half>);
+ROOFGATE_OPERATION("rsqrt.approx.ftz.f64", lanewise<reciprocal_root_of_upper_half>);
+ROOFGATE_HALF("ex2", "f16", of_half<Float16, kPlain, exp2<false>>);
+ROOFGATE_HALF("ex2.ftz", "bf16", of_half<BFloat16, kFlush, exp2<true>>);
+ROOFGATE_HALF("tanh", "f16", of_half<Float16, kPlain, hyperbolic_tangent>);
+ROOFGATE_HALF("tanh", "bf16", of_half<BFloat16, kPlain, hyperbolic_tangent>);
 
 }  // namespace
 }  // namespace roofgate::sim

@@ -1,4 +1,5 @@
 // Arithmetic of f32 and f64: add sub mul fma div rcp sqrt, min max abs neg copysign.
+#include "extrema.h"
 #include "lanewise.h"
 #include "numerics.h"
 #include "program.h"
@@ -92,33 +93,6 @@ struct Directed<kFunction, Value (*)(Arguments...)> {
     for (int l = 0; l < kLanes; ++l) values[l] = flush(values[l]);
   }
 };
-
-// The result of comparing is right for numbers; where they are equal, zeros may differ in sign.
-template <class Value>
-Value smaller(Value a, Value b) {
-  const Value chosen = a < b || b != b ? a : b;
-  return canonical(a == b ? from_bits<Value>(to_bits(a) | to_bits(b)) : chosen);
-}
-
-template <class Value>
-Value larger(Value a, Value b) {
-  const Value chosen = a > b || b != b ? a : b;
-  return canonical(a == b ? from_bits<Value>(to_bits(a) & to_bits(b)) : chosen);
-}
-
-// .NaN: one NaN is enough.
-template <auto kFunction>
-float with_nan(float a, float b) {
-  return canonical(a != a ? a : b != b ? b : kFunction(a, b));
-}
-
-// .xorsign.abs: of the magnitudes, with the product's sign.
-template <auto kFunction>
-float with_product_sign(float a, float b) {
-  const uint32_t sign = (to_bits(a) ^ to_bits(b)) & 0x80000000u;
-  const float magnitude = kFunction(std::fabs(a), std::fabs(b));
-  return magnitude == magnitude ? from_bits<float>(to_bits(magnitude) | sign) : magnitude;
-}
 
 template <class Value>
 Value absolute(Value a) {

@@ -68,7 +68,8 @@ Value add_float(Value a, Value b, Value) {
   return canonical(a + b);
 }
 
-// PTX ISA: atom.add.f32 on global memory flushes subnormal inputs and results, on shared memory not.
+// PTX ISA: atom.add.f32 on global memory flushes subnormal inputs and results, on shared memory
+// not.
 float add_flushing(float a, float b, float) { return canonical(flush(flush(a) + flush(b))); }
 
 // f32 has more than twice the bits of Format, so rounding the sum twice is rounding it once.
@@ -166,13 +167,14 @@ template <class T, Change<T> kInSharedMemory, Change<T> kInGlobalMemory, int kCo
 Status atomic(Warp& warp, const Instruction& instruction) {
   const AddressOperands operands(instruction);
   const Request request{warp, instruction, warp.executing, sizeof(T) * kCount, Access::kAtomic};
-  Places places;
+  Places places{};
   const LaneMask shared = locate(request, operands, instruction.operands[kSpace], places);
+  pass_on(request, places, operands.order);
   each_lane(request.lanes, [&](int l) {
     change_lane<T, kInSharedMemory, kInGlobalMemory, kCount, kThird>(
         warp, instruction, l, has_lane(shared, l), places[l]);
   });
-  order_accesses(request, places, operands.order);
+  take_over(request, places, operands.order);
   return Status::kNext;
 }
 

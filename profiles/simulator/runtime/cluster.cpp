@@ -6,12 +6,13 @@
 
 #include "findings.h"
 #include "lanes.h"
+#include "relaxed_order.h"
 
 namespace roofgate::sim {
 namespace {
 
 enum class Alignment { kAny, kAligned };
-enum class Order { kRelaxed, kOrdered };  // .release of arrive, .acquire of wait
+enum class Order { kRelaxed, kRelease };
 
 template <Alignment alignment, Order order>
 Status arrive(Warp& warp, const Instruction& instruction) {
@@ -23,13 +24,14 @@ Status arrive(Warp& warp, const Instruction& instruction) {
           twice});
   }
   Cluster& cluster = *warp.block->cluster;
-  if constexpr (order == Order::kOrdered) release(warp, cluster.barrier.gathering);
+  order == Order::kRelease ? release(warp, cluster.barrier.gathering)
+                           : relaxed_release(warp, cluster.barrier.gathering);
   warp.cluster_arrived |= warp.executing;
   complete_cluster_phase(cluster);
   return Status::kNext;
 }
 
-template <Alignment alignment, Order order>
+template <Alignment alignment>
 Status wait(Warp& warp, const Instruction& instruction) {
   if constexpr (alignment == Alignment::kAligned) require_convergence(warp, instruction);
   const LaneMask strangers = warp.executing & ~(warp.cluster_arrived | warp.cluster_passed);
@@ -42,7 +44,7 @@ Status wait(Warp& warp, const Instruction& instruction) {
     return wait_for(warp, Status::kRetry, WaitKind::kCluster, 0);
   }
   warp.cluster_passed &= ~warp.executing;
-  if constexpr (order == Order::kOrdered) acquire(warp, warp.block->cluster->barrier.completed);
+  acquire(warp, warp.block->cluster->barrier.completed);
   return Status::kNext;
 }
 
@@ -60,12 +62,12 @@ bool all_arrived(const Cluster& cluster) {
 
 using enum Alignment;
 using enum Order;
-ROOFGATE_OPERATION("barrier.cluster.arrive", arrive<kAny, kOrdered>);
+ROOFGATE_OPERATION("barrier.cluster.arrive", arrive<kAny, kRelease>);
 ROOFGATE_OPERATION("barrier.cluster.arrive.relaxed", arrive<kAny, kRelaxed>);
-ROOFGATE_OPERATION("barrier.cluster.arrive.aligned", arrive<kAligned, kOrdered>);
+ROOFGATE_OPERATION("barrier.cluster.arrive.aligned", arrive<kAligned, kRelease>);
 ROOFGATE_OPERATION("barrier.cluster.arrive.relaxed.aligned", arrive<kAligned, kRelaxed>);
-ROOFGATE_OPERATION("barrier.cluster.wait", wait<kAny, kOrdered>);
-ROOFGATE_OPERATION("barrier.cluster.wait.aligned", wait<kAligned, kOrdered>);
+ROOFGATE_OPERATION("barrier.cluster.wait", wait<kAny>);
+ROOFGATE_OPERATION("barrier.cluster.wait.aligned", wait<kAligned>);
 
 }  // namespace
 

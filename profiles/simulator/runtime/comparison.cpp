@@ -209,8 +209,9 @@ Status select(Warp& warp, const Instruction& instruction) {
   const LaneMask chosen = operands[4] ? ~warp.predicate(operands[3]) : warp.predicate(operands[3]);
   const Lanes<T>& a = warp.lanes<T>(operands[1]);
   const Lanes<T>& b = warp.lanes<T>(operands[2]);
-  write_lanes(warp.lanes<T>(operands[0]), warp.executing,
-              [&](int l) { return has_lane(chosen, l) ? a[l] : b[l]; });
+  Lanes<T> result = b;
+  blend_lanes(result, a, chosen);
+  write_lanes(warp.lanes<T>(operands[0]), warp.executing, [&](int l) { return result[l]; });
   return Status::kNext;
 }
 

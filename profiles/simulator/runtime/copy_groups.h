@@ -24,6 +24,7 @@ struct Warp;
 struct StartedCopy {
   LaneMask lanes = 0;  // whose bytes have not arrived
   uint32_t group = 0;
+  uint32_t time = 0;
   uint32_t bytes = 0;       // written by each lane: 4, 8 or 16
   uint8_t read[kLanes];     // bytes read by each lane; the rest of `bytes` is zero
   uint32_t target[kLanes];  // offsets in the block's shared memory
@@ -31,15 +32,16 @@ struct StartedCopy {
   std::shared_ptr<AsyncAccess> access;  // nullptr unless races are checked
 };
 
+// For the clocks, the copies of a warp are one agent; each StartedCopy is a time of it.
 struct CopyGroups {
   uint32_t committed[kLanes] = {};   // groups of each lane
   std::vector<StartedCopy> started;  // in the order of the program
-  std::optional<uint32_t> agent;     // of the clocks, once there was a copy with races checked
-  uint32_t time = 0;                 // of the agent
+  std::optional<uint32_t> agent;     // once there was a copy with races checked
+  uint32_t time = 0;                 // of the last copy
 };
 
-// The bytes of all copies that `lanes` started, committed or not, arrive now. For lanes that exit,
-// and for mbarriers that count copies.
-void finish_copies(Warp& warp, LaneMask lanes);
+// The bytes of the copies that `lanes` started up to `time`, committed or not, arrive. Nobody has
+// waited for them by that.
+void land_copies(Warp& warp, LaneMask lanes, uint32_t time);
 
 }  // namespace roofgate::sim

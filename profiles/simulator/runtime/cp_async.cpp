@@ -5,9 +5,10 @@
 // reads old bytes or, with races checked, a pattern that is NaN in every format, and is told so.
 // The source is read as late too, but counts as read when the copy starts.
 //
-// For the clocks, a warp's copies are one agent, and each instruction that starts some is a time of
-// it. Who waits for a copy is taken to have seen all earlier copies of the warp; only if lanes
-// diverge between commits does that say too much, and copies that have not arrived are in flight
+// Copies that nobody waits for never arrive: no correct kernel can tell.
+//
+// Who waits for a copy is taken to have seen all earlier copies of the warp; only if lanes diverge
+// between commits does that say too much, and copies that have not arrived are in flight
 // nevertheless.
 //
 // Counters: a request with its sectors of global memory (16 bytes aligned to 16 never touch two),
@@ -114,12 +115,12 @@ void add_lane(Warp& warp, const Instruction& instruction, int lane, const CopyRe
   copy.read[lane] = static_cast<uint8_t>(read);
 }
 
-std::shared_ptr<AsyncAccess> next_access(Warp& warp, const Instruction& instruction) {
+std::shared_ptr<AsyncAccess> access_at(Warp& warp, const Instruction& instruction, uint32_t time) {
   CopyGroups& groups = warp.copies;
   if (!groups.agent) groups.agent = new_agent(*warp.block->cluster);
   AsyncAccess access;
   access.agent = *groups.agent;
-  access.time = ++groups.time;
+  access.time = time;
   access.clock = warp.clock;
   access.issuer_clock = warp.clock;
   access.issuer = {instruction.site, warp.block->index, warp.index, -1, "cp.async"};
@@ -131,7 +132,7 @@ std::shared_ptr<AsyncAccess> next_access(Warp& warp, const Instruction& instruct
 void mark_in_flight(Warp& warp, const Instruction& instruction, StartedCopy& copy) {
   Block& block = *warp.block;
   if (!block.shadow) return;
-  copy.access = next_access(warp, instruction);
+  copy.access = access_at(warp, instruction, copy.time);
   each_lane(copy.lanes, [&](int lane) {
     copy.access->issuer.lane = lane;
     begin_async_write(*copy.access, block, copy.target[lane], copy.bytes);
@@ -155,6 +156,7 @@ void count(Warp& warp, const Instruction& instruction, const CopyRequest& reques
 Status start(Warp& warp, const Instruction& instruction, const CopyRequest& request) {
   for (LaneMask rest = warp.executing; rest;) {
     StartedCopy& copy = warp.copies.started.emplace_back();
+    copy.time = ++warp.copies.time;
     copy.bytes = request.bytes;
     copy.group = warp.copies.committed[first_lane(rest)];
     copy.lanes = lanes_with_open_group(warp, rest, copy.group);
@@ -181,32 +183,41 @@ Status copy_unless(Warp& warp, const Instruction& instruction) {
 
 // --- arrival ---
 
-void arrive_lane(const StartedCopy& copy, int lane, std::byte* shared) {
+void land_lane(const StartedCopy& copy, int lane, std::byte* shared) {
   std::byte* target = shared + copy.target[lane];
   const uint32_t read = copy.read[lane];
   if (read) std::memcpy(target, copy.source[lane], read);
   std::memset(target + read, 0, copy.bytes - read);
 }
 
-void arrive(Warp& warp, StartedCopy& copy, LaneMask lanes) {
-  if (!lanes) return;
-  Block& block = *warp.block;
+void land(Block& block, StartedCopy& copy, LaneMask lanes) {
   each_lane(lanes, [&](int lane) {
-    arrive_lane(copy, lane, block.shared);
+    land_lane(copy, lane, block.shared);
     if (copy.access) end_async_write(*copy.access, block, copy.target[lane], copy.bytes);
   });
   copy.lanes &= ~lanes;
-  if (copy.access && warp.clock[copy.access->agent] < copy.access->time) {
-    warp.clock.set(copy.access->agent, copy.access->time);
-  }
 }
 
-// `due(copy)` says for which lanes of a copy the bytes are waited for.
+// `due(copy)` says for which lanes of a copy the bytes are to arrive. Returns the latest of these
+// copies.
 template <class Due>
-void arrive_due(Warp& warp, Due due) {
+uint32_t land_due(Warp& warp, Due due) {
+  uint32_t latest = 0;
   std::vector<StartedCopy>& started = warp.copies.started;
-  for (StartedCopy& copy : started) arrive(warp, copy, copy.lanes & due(copy));
+  for (StartedCopy& copy : started) {
+    const LaneMask lanes = copy.lanes & due(copy);
+    if (!lanes) continue;
+    land(*warp.block, copy, lanes);
+    latest = copy.time;
+  }
   std::erase_if(started, [](const StartedCopy& copy) { return !copy.lanes; });
+  return latest;
+}
+
+// The warp has waited for its copies up to `time`.
+void see_copies(Warp& warp, uint32_t time) {
+  const std::optional<uint32_t> agent = warp.copies.agent;
+  if (agent && warp.clock[*agent] < time) warp.clock.set(*agent, time);
 }
 
 Status commit(Warp& warp, const Instruction&) {
@@ -217,15 +228,16 @@ Status commit(Warp& warp, const Instruction&) {
 // All but the latest `pending` committed groups of each lane.
 Status wait_group(Warp& warp, const Instruction& instruction) {
   const auto pending = static_cast<uint64_t>(instruction.operands[0]);
-  arrive_due(warp, [&](const StartedCopy& copy) {
+  const uint32_t latest = land_due(warp, [&](const StartedCopy& copy) {
     return lanes_where(warp.executing,
                        [&](int l) { return copy.group + pending < warp.copies.committed[l]; });
   });
+  see_copies(warp, latest);
   return Status::kNext;
 }
 
 Status wait_all(Warp& warp, const Instruction&) {
-  finish_copies(warp, warp.executing);
+  see_copies(warp, land_due(warp, [&](const StartedCopy&) { return warp.executing; }));
   return Status::kNext;
 }
 
@@ -237,8 +249,8 @@ ROOFGATE_OPERATION("cp.async.wait_all", wait_all);
 
 }  // namespace
 
-void finish_copies(Warp& warp, LaneMask lanes) {
-  arrive_due(warp, [&](const StartedCopy&) { return lanes; });
+void land_copies(Warp& warp, LaneMask lanes, uint32_t time) {
+  land_due(warp, [&](const StartedCopy& copy) { return copy.time <= time ? lanes : 0; });
 }
 
 }  // namespace roofgate::sim

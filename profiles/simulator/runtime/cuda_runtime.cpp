@@ -147,7 +147,7 @@ CudaError set_attribute(const void* pointer, int attribute, int value) {
     case kFuncClusterScheduling:
       return CudaError::kSuccess;  // preferences
     default:
-      return CudaError::kNotSupported;
+      return CudaError::kInvalidValue;
   }
 }
 
@@ -256,7 +256,7 @@ unsigned __cudaPushCallConfiguration(Dim3 grid, Dim3 block, size_t shared_bytes,
 }
 
 int __cudaPopCallConfiguration(Dim3* grid, Dim3* block, size_t* shared_bytes, void* stream) {
-  if (call_configurations.empty()) return remember(CudaError::kInvalidConfiguration);
+  if (call_configurations.empty()) return remember(CudaError::kInvalidValue);
   const auto& top = call_configurations.back();
   *grid = top.grid;
   *block = top.block;

@@ -21,8 +21,6 @@ constexpr ErrorWords kErrors[] = {
     {CudaError::kSuccess, "cudaSuccess", "no error"},
     {CudaError::kInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
     {CudaError::kMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
-    {CudaError::kInvalidConfiguration, "cudaErrorInvalidConfiguration",
-     "invalid configuration argument"},
     {CudaError::kInvalidSymbol, "cudaErrorInvalidSymbol", "invalid device symbol"},
     {CudaError::kInvalidDeviceFunction, "cudaErrorInvalidDeviceFunction",
      "invalid device function"},
@@ -44,6 +42,10 @@ std::string words(const Dim3& extent) {
          std::to_string(extent.z);
 }
 
+bool same(const Dim3& one, const Dim3& other) {
+  return one.x == other.x && one.y == other.y && one.z == other.z;
+}
+
 bool fits(const Dim3& extent, uint64_t x, uint64_t y, uint64_t z) {
   return extent.x >= 1 && extent.x <= x && extent.y >= 1 && extent.y <= y && extent.z >= 1 &&
          extent.z <= z;
@@ -54,7 +56,7 @@ using Answer = std::optional<Refusal>;
 Answer refuse_grid(const Device& device, const Dim3& grid) {
   using enum DeviceAttribute;
   if (fits(grid, device[kMaxGridX], device[kMaxGridY], device[kMaxGridZ])) return std::nullopt;
-  return Refusal{CudaError::kInvalidConfiguration,
+  return Refusal{CudaError::kInvalidValue,
                  "a grid of " + words(grid) + " blocks; the device takes 1 x 1 x 1 to " +
                      std::to_string(device[kMaxGridX]) + " x " + std::to_string(device[kMaxGridY]) +
                      " x " + std::to_string(device[kMaxGridZ])};
@@ -83,7 +85,7 @@ Answer refuse_threads(const Program& program, const Dim3& block) {
   }
   const auto& required = program.required_threads;
   const Dim3 wanted{required[0], std::max(required[1], 1u), std::max(required[2], 1u)};
-  if (required[0] && (block.x != wanted.x || block.y != wanted.y || block.z != wanted.z)) {
+  if (required[0] && !same(block, wanted)) {
     return Refusal{CudaError::kInvalidValue, "blocks of " + words(block) +
                                                  " threads; the kernel was compiled for " +
                                                  words(wanted) + " alone"};
@@ -112,6 +114,16 @@ Answer refuse_shared(const Device& device, const Program& program,
                      "cudaFuncAttributeMaxDynamicSharedMemorySize asks for more"};
 }
 
+// .reqnctapercluster.
+Answer refuse_other_cluster(const Program& program, const Dim3& cluster) {
+  const auto& required = program.required_cluster;
+  const Dim3 wanted{required[0], required[1], required[2]};
+  if (!required[0] || same(cluster, wanted)) return std::nullopt;
+  return Refusal{CudaError::kInvalidClusterSize, "a cluster of " + words(cluster) +
+                                                     " blocks; the kernel was compiled for " +
+                                                     words(wanted) + " alone"};
+}
+
 Answer refuse_cluster(const Device& device, const FunctionAttributes& attributes,
                       const LaunchShape& shape) {
   const Dim3& cluster = shape.cluster;
@@ -129,9 +141,9 @@ Answer refuse_cluster(const Device& device, const FunctionAttributes& attributes
                                                        " are allowed"};
   }
   if (shape.grid.x % cluster.x || shape.grid.y % cluster.y || shape.grid.z % cluster.z) {
-    return Refusal{CudaError::kInvalidValue, "a grid of " + words(shape.grid) +
-                                                 " blocks is no multiple of the cluster of " +
-                                                 words(cluster)};
+    return Refusal{CudaError::kInvalidClusterSize, "a grid of " + words(shape.grid) +
+                                                       " blocks is no multiple of the cluster of " +
+                                                       words(cluster)};
   }
   return std::nullopt;
 }
@@ -154,6 +166,7 @@ std::optional<Refusal> refuse_launch(const Device& device, const Program& progra
   if (auto refusal = refuse_grid(device, shape.grid)) return refusal;
   if (auto refusal = refuse_block(device, shape.block)) return refusal;
   if (auto refusal = refuse_threads(program, shape.block)) return refusal;
+  if (auto refusal = refuse_other_cluster(program, shape.cluster)) return refusal;
   if (auto refusal = refuse_cluster(device, attributes, shape)) return refusal;
   return refuse_shared(device, program, attributes, shape.dynamic_shared_bytes);
 }

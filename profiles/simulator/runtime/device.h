@@ -16,7 +16,6 @@ enum class CudaError : int {
   kSuccess = 0,
   kInvalidValue = 1,
   kMemoryAllocation = 2,
-  kInvalidConfiguration = 9,
   kInvalidSymbol = 13,
   kInvalidDeviceFunction = 98,
   kInvalidDevice = 101,
@@ -79,7 +78,8 @@ struct Refusal {
   std::string reason;
 };
 
-// Why the driver would refuse the launch, if it would.
+// Why the driver would refuse the launch, if it would: with the errors that CUDA 13.0 gives on an
+// H100 (driver 580).
 std::optional<Refusal> refuse_launch(const Device& device, const Program& program,
                                      const FunctionAttributes& attributes,
                                      const LaunchShape& shape);

@@ -1,5 +1,7 @@
 #include "global_shadow.h"
 
+#include <thread>
+
 #include "findings.h"
 
 namespace roofgate::sim {
@@ -22,12 +24,9 @@ thread_local CachedPage cached_pages[kCachedPages];
 class SpinGuard {
  public:
   explicit SpinGuard(std::atomic_flag& flag) : flag_(flag) {
-    while (flag_.test_and_set(std::memory_order_acquire)) flag_.wait(true);
+    while (flag_.test_and_set(std::memory_order_acquire)) std::this_thread::yield();
   }
-  ~SpinGuard() {
-    flag_.clear(std::memory_order_release);
-    flag_.notify_one();
-  }
+  ~SpinGuard() { flag_.clear(std::memory_order_release); }
   SpinGuard(const SpinGuard&) = delete;
   SpinGuard& operator=(const SpinGuard&) = delete;
 
@@ -51,7 +50,7 @@ struct GlobalShadow::Query {
   Warp& warp;
   const Instruction& instruction;
   LaneMask lanes;
-  std::string action;
+  const char* action;
   Mark mark;
   Observer observer;
   const VectorClock* async_clock;  // of a read by the asynchronous proxy; else nullptr
@@ -96,11 +95,12 @@ void GlobalShadow::report_race(const Query& query, const Mark& other, uint64_t a
   const bool same_block = party.block.x == query.warp.block->index.x &&
                           party.block.y == query.warp.block->index.y &&
                           party.block.z == query.warp.block->index.z;
-  std::string message = "the " + query.action + " is not ordered after the " + party.action;
-  message += same_block ? " by warp " + std::to_string(party.warp) + " of the block"
-                        : " by block (" + std::to_string(party.block.x) + ", " +
-                              std::to_string(party.block.y) + ", " +
-                              std::to_string(party.block.z) + ")";
+  std::string message =
+      std::string("the ") + query.action + " is not ordered after the " + party.action;
+  message += same_block
+                 ? " by warp " + std::to_string(party.warp) + " of the block"
+                 : " by block (" + std::to_string(party.block.x) + ", " +
+                       std::to_string(party.block.y) + ", " + std::to_string(party.block.z) + ")";
   message += " at {site " + std::to_string(other.site) + "}";
   report(query.warp, query.instruction,
          {Check::kGlobalRace, message, query.lanes, Space::kGlobal, address, bytes, party});
@@ -108,8 +108,8 @@ void GlobalShadow::report_race(const Query& query, const Mark& other, uint64_t a
 
 void GlobalShadow::report_proxy(const Query& query, const Mark& other, uint64_t address,
                                 uint32_t bytes) {
-  const std::string message = "the " + query.action + " may not see the write at {site " +
-                              std::to_string(other.site) +
+  const std::string message = std::string("the ") + query.action +
+                              " may not see the write at {site " + std::to_string(other.site) +
                               "}: fence.proxy.async is missing between them";
   report(query.warp, query.instruction,
          {Check::kProxyFence, message, query.lanes, Space::kGlobal, address, bytes,
@@ -140,7 +140,7 @@ void GlobalShadow::check_cells(const Query& query, Page& page, uint64_t address,
   }
   page.cells.each(offset, bytes, [&](Cell& cell) {
     look(cell);
-    record_other(cell, query.mark, query.observer, kKeptAccesses);
+    record_other(cell, query.mark, kKeptAccesses);
   });
 }
 
@@ -165,8 +165,8 @@ void GlobalShadow::access(Warp& warp, const Instruction& instruction, int lane, 
   mark.strong = kind != Access::kRead && kind != Access::kWrite;
   mark.writes = kind != Access::kRead && kind != Access::kStrongRead;
   const Observer observer{mark.cluster, warp.clock, warp.remote};
-  check({warp, instruction, LaneMask{1} << lane, action_of(mark), mark, observer, nullptr},
-        address, bytes);
+  check({warp, instruction, LaneMask{1} << lane, action_of(mark), mark, observer, nullptr}, address,
+        bytes);
 }
 
 void GlobalShadow::access(const AsyncAccess& access, uint64_t address, uint32_t bytes,
@@ -187,7 +187,7 @@ void GlobalShadow::access(const AsyncAccess& access, uint64_t address, uint32_t 
   }
   const Observer observer{mark.cluster, access.issuer_clock, warp.remote};
   const LaneMask lanes = access.issuer.lane < 0 ? 0 : LaneMask{1} << access.issuer.lane;
-  check({warp, *access.instruction, lanes, access.issuer.action, mark, observer,
+  check({warp, *access.instruction, lanes, access.issuer.action.c_str(), mark, observer,
          kind == Access::kRead ? &access.clock : nullptr},
         address, bytes);
 }

@@ -44,8 +44,7 @@ Element read_element(const std::byte* place) {
 // Memory holds Element, the register Register: a conversion between integers extends by the sign of
 // the element's type, or cuts off.
 template <class Element, class Register>
-void load_lanes(Lanes<Register>& destination, LaneMask lanes, const Places& places,
-                size_t offset) {
+void load_lanes(Lanes<Register>& destination, LaneMask lanes, const Places& places, size_t offset) {
   if (lanes == kAllLanes) {
     for (int l = 0; l < kLanes; ++l) {
       destination[l] = static_cast<Register>(read_element<Element>(places[l] + offset));
@@ -71,13 +70,13 @@ Status load(Warp& warp, const Instruction& instruction) {
   const AddressOperands operands(instruction);
   const Access access = operands.order & kStrong ? Access::kStrongRead : Access::kRead;
   const Request request{warp, instruction, warp.executing, sizeof(Element) * kCount, access};
-  Places places;
+  Places places{};
   locate<window>(request, operands, places);
   for (int i = 0; i < kCount; ++i) {
     load_lanes<Element>(warp.lanes<Register>(instruction.operands[kElements + i]), request.lanes,
                         places, i * sizeof(Element));
   }
-  order_accesses(request, places, operands.order);
+  take_over(request, places, operands.order);
   return Status::kNext;
 }
 
@@ -85,13 +84,12 @@ Status load(Warp& warp, const Instruction& instruction) {
 void report_lost_write(const Request& request, const Places& places, int lane, int earlier) {
   const std::string message = "lanes " + std::to_string(earlier) + " and " + std::to_string(lane) +
                               " of one instruction write different values to one address";
-  const bool is_shared = places[lane] >= request.warp.block->shared &&
-                         places[lane] < request.warp.block->shared +
-                                            request.warp.block->shared_bytes;
+  const bool is_shared =
+      places[lane] >= request.warp.block->shared &&
+      places[lane] < request.warp.block->shared + request.warp.block->shared_bytes;
   report(request.warp, request.instruction,
          {is_shared ? Check::kSharedRace : Check::kGlobalRace, message,
-          LaneMask{1} << lane | LaneMask{1} << earlier,
-          is_shared ? Space::kShared : Space::kGlobal,
+          LaneMask{1} << lane | LaneMask{1} << earlier, is_shared ? Space::kShared : Space::kGlobal,
           is_shared ? static_cast<uint64_t>(places[lane] - request.warp.block->shared)
                     : reinterpret_cast<uint64_t>(places[lane]),
           request.bytes,
@@ -133,8 +131,9 @@ Status store(Warp& warp, const Instruction& instruction) {
   const AddressOperands operands(instruction);
   const Access access = operands.order & kStrong ? Access::kStrongWrite : Access::kWrite;
   const Request request{warp, instruction, warp.executing, sizeof(Element) * kCount, access};
-  Places places;
+  Places places{};
   locate<window>(request, operands, places);
+  pass_on(request, places, operands.order);
   for (int i = 0; i < kCount; ++i) {
     store_lanes<Element>(warp.lanes<Register>(instruction.operands[kElements + i]), request.lanes,
                          places, i * sizeof(Element));
@@ -142,7 +141,6 @@ Status store(Warp& warp, const Instruction& instruction) {
   if constexpr (window != Window::kLocal) {
     check_lost_writes<Element, Register>(request, places, instruction, kCount);
   }
-  order_accesses(request, places, operands.order);
   return Status::kNext;
 }
 

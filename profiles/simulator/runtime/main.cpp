@@ -10,7 +10,6 @@
 //   launch NAME X Y Z X Y Z X Y Z BYTES HEX|-   grid, block, cluster, dynamic shared, parameters
 //   library PATH                         a kernel library's host code
 //   call FUNCTION HEX                    int FUNCTION(struct*, stream) of the library
-//   finish
 //
 // and answering on standard output: "need NAME" asks for a `kernel` line when the library launches
 // a kernel that has not been named yet; "result JSON" ends a run, "error TEXT" a run that could not
@@ -26,6 +25,7 @@
 #include <cstring>
 #include <iostream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -101,19 +101,18 @@ class Words {
 // Carries out the parent's lines.
 class Server {
  public:
-  // Returns when the parent says "finish", or, if `until_kernel`, after the next kernel.
-  void serve(bool until_kernel) {
+  // Carries out the lines up to the first of the commands in `last`.
+  void serve(const std::set<std::string>& last) {
     std::string line;
     while (std::getline(std::cin, line)) {
       Words words(line);
       const auto command = words.next<std::string>();
-      if (command == "finish") return;
       const auto found = kCommands.find(command);
       if (found == kCommands.end()) throw std::runtime_error("unknown command '" + command + "'");
       (this->*found->second)(words);
-      if (until_kernel && command == "kernel") return;
+      if (last.contains(command)) return;
     }
-    throw std::runtime_error("the input ends before 'finish'");
+    throw std::runtime_error("the input ends too early");
   }
 
   const HostCall& call() const { return call_; }
@@ -221,7 +220,7 @@ Server server;
 void request_kernel(const std::string& name) {
   answer("need " + name);
   try {
-    server.serve(true);
+    server.serve({"kernel"});
   } catch (const std::exception& error) {
     answer("error " + std::string(error.what()));
     _exit(kErrorExit);
@@ -239,7 +238,7 @@ int run() {
   report_crashes(answers);
   session().request_kernel = request_kernel;
   try {
-    server.serve(false);
+    server.serve({"launch", "call"});
   } catch (const std::exception& error) {
     answer("error " + std::string(error.what()));
     return kErrorExit;

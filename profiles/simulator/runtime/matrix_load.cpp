@@ -46,36 +46,30 @@ void to_matrix(const Lanes<uint32_t>& fragment, Matrix& matrix) {
   }
 }
 
-// Where the rows of all matrices lie, checked and counted.
+// Where the rows of all matrices lie, checked and counted: as a request of 16 bytes by each lane
+// with a row, of which each matrix is a quarter.
 template <int kMatrices>
-struct Rows {
-  Rows(Warp& warp, const Instruction& instruction, int first_operand, Access access) {
-    Lanes<uint32_t> addresses = {};
-    for (int lane = 0; lane < kMatrices * kRows; ++lane) {
-      addresses[lane] = shared_operand(warp, instruction, first_operand, lane);
-    }
-    for (int matrix = 0; matrix < kMatrices; ++matrix) {
-      constexpr LaneMask kFirstRows = (1u << kRows) - 1;
-      const LaneMask lanes = kFirstRows << (kRows * matrix);
-      request_shared({warp, instruction, lanes, kRowBytes, access}, addresses, places_[matrix]);
-    }
+Places row_places(Warp& warp, const Instruction& instruction, int first_operand, Access access) {
+  constexpr int kLanesWithRow = kMatrices * kRows;
+  constexpr LaneMask kRowLanes = kAllLanes >> (kLanes - kLanesWithRow);
+  Lanes<uint32_t> addresses = {};
+  for (int lane = 0; lane < kLanesWithRow; ++lane) {
+    addresses[lane] = shared_operand(warp, instruction, first_operand, lane);
   }
-
-  std::byte* place(int matrix, int row) const { return places_[matrix][matrix * kRows + row]; }
-
- private:
-  Places places_[kMatrices];
-};
+  Places places;
+  request_shared({warp, instruction, kRowLanes, kRowBytes, access}, addresses, places);
+  return places;
+}
 
 // Operands: a register for each matrix, the shared address.
 template <int kMatrices, bool kTransposed>
 Status load(Warp& warp, const Instruction& instruction) {
   require_full_warp(warp, instruction);
-  const Rows<kMatrices> rows(warp, instruction, kMatrices, Access::kRead);
+  const Places places = row_places<kMatrices>(warp, instruction, kMatrices, Access::kRead);
   for (int i = 0; i < kMatrices; ++i) {
     Matrix matrix;
     for (int row = 0; row < kRows; ++row) {
-      std::memcpy(matrix.element[row], rows.place(i, row), kRowBytes);
+      std::memcpy(matrix.element[row], places[i * kRows + row], kRowBytes);
     }
     to_fragment<kTransposed>(matrix, warp.lanes<uint32_t>(instruction.operands[i]));
   }
@@ -86,12 +80,12 @@ Status load(Warp& warp, const Instruction& instruction) {
 template <int kMatrices, bool kTransposed>
 Status store(Warp& warp, const Instruction& instruction) {
   require_full_warp(warp, instruction);
-  const Rows<kMatrices> rows(warp, instruction, 0, Access::kWrite);
+  const Places places = row_places<kMatrices>(warp, instruction, 0, Access::kWrite);
   for (int i = 0; i < kMatrices; ++i) {
     Matrix matrix;
     to_matrix<kTransposed>(warp.lanes<uint32_t>(instruction.operands[kSharedOperands + i]), matrix);
     for (int row = 0; row < kRows; ++row) {
-      std::memcpy(rows.place(i, row), matrix.element[row], kRowBytes);
+      std::memcpy(places[i * kRows + row], matrix.element[row], kRowBytes);
     }
   }
   return Status::kNext;

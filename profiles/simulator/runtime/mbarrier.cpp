@@ -10,6 +10,7 @@
 
 #include "findings.h"
 #include "lanewise.h"
+#include "relaxed_order.h"
 #include "shared_operand.h"
 
 namespace roofgate::sim {
@@ -140,7 +141,8 @@ Status arrive_on(Warp& warp, const Instruction& instruction) {
                     "the last arrival of a phase must not be .noComplete");
       }
     }
-    if constexpr (memory == Memory::kOrdered) release(warp, object.gathering);
+    memory == Memory::kOrdered ? release(warp, object.gathering)
+                               : relaxed_release(warp, object.gathering);
     complete_phase(barrier);
   });
   return Status::kNext;
@@ -196,10 +198,10 @@ Status wait(Warp& warp, const Instruction& instruction) {
     offset = barrier.place.offset;
     if (!Named::is_complete(warp, instruction, lane, barrier, values[lane])) return;
     complete |= LaneMask{1} << lane;
-    if (memory == Memory::kOrdered && acquired != barrier.object) {
-      acquired = barrier.object;
-      acquire(warp, acquired->completed);
-    }
+    if (acquired == barrier.object) return;
+    acquired = barrier.object;
+    memory == Memory::kOrdered ? acquire(warp, acquired->completed)
+                               : relaxed_acquire(warp, acquired->completed);
   });
   if (!complete && !warp.poll_released) {
     return wait_for(warp, Status::kRetry, WaitKind::kMbarrier, offset);

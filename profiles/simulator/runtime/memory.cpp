@@ -50,8 +50,8 @@ LaneMask one_lane(int lane) { return LaneMask{1} << lane; }
   const std::string size = std::to_string(request.bytes);
   fail(request.warp, request.instruction,
        {Check::kMisaligned,
-        action_in_words(request) + " at an address that is no multiple of " + size,
-        one_lane(lane), space, address, request.bytes});
+        action_in_words(request) + " at an address that is no multiple of " + size, one_lane(lane),
+        space, address, request.bytes});
 }
 
 bool is_misaligned(uint64_t address, uint32_t bytes) { return address & (bytes - 1); }
@@ -70,12 +70,12 @@ bool checks_races(const Warp& warp) { return launch_of(warp).options.check_races
 
 std::byte* shared_lane(const Request& request, int lane, uint32_t address) {
   const auto [owner, offset] = shared_place(request.warp, request.instruction, address);
+  if (is_misaligned(offset, request.bytes)) {
+    fail_alignment(request, lane, Space::kShared, address);
+  }
   if (uint64_t{offset} + request.bytes > owner->shared_bytes) {
     fail_bounds(request, lane, Space::kShared, address,
                 describe_offset(offset, request.bytes, owner->shared_bytes, "shared memory"));
-  }
-  if (is_misaligned(offset, request.bytes)) {
-    fail_alignment(request, lane, Space::kShared, address);
   }
   if (owner->shadow) {
     owner->shadow->access(request.warp, request.instruction, lane, *owner, offset, request.bytes,
@@ -113,8 +113,7 @@ std::byte* global_lane(const Request& request, int lane, uint64_t address) {
   }
   global_allocation(request, lane, address);
   if (GlobalShadow* const shadow = launch_of(request.warp).global_shadow.get()) {
-    shadow->access(request.warp, request.instruction, lane, address, request.bytes,
-                   request.access);
+    shadow->access(request.warp, request.instruction, lane, address, request.bytes, request.access);
   }
   return reinterpret_cast<std::byte*>(address);
 }
@@ -132,8 +131,9 @@ bool in_one_allocation(const Request& request, const Lanes<uint64_t>& addresses)
          find_allocation(lowest, highest - lowest + request.bytes);
 }
 
-void copy_addresses(const Lanes<uint64_t>& addresses, Places& places) {
-  for (int l = 0; l < kLanes; ++l) places[l] = reinterpret_cast<std::byte*>(addresses[l]);
+void copy_addresses(const Request& request, const Lanes<uint64_t>& addresses, Places& places) {
+  write_lanes(places, request.lanes,
+              [&](int l) { return reinterpret_cast<std::byte*>(addresses[l]); });
 }
 
 // --- generic addresses ---
@@ -161,11 +161,11 @@ void request_window(const Request& request, Space space, const Lanes<uint64_t>& 
 // The checks of one lane of memory that is nobody else's.
 std::byte* private_lane(const Request& request, int lane, uint32_t offset, Space space,
                         std::byte* memory, uint64_t size) {
+  if (is_misaligned(offset, request.bytes)) fail_alignment(request, lane, space, offset);
   if (uint64_t{offset} + request.bytes > size) {
     const char* const name = space == Space::kLocal ? "local memory" : "kernel parameters";
     fail_bounds(request, lane, space, offset, describe_offset(offset, request.bytes, size, name));
   }
-  if (is_misaligned(offset, request.bytes)) fail_alignment(request, lane, space, offset);
   return memory + offset;
 }
 
@@ -176,13 +176,12 @@ SharedPlace shared_place(Warp& warp, const Instruction& instruction, uint32_t ad
   if (rank == 0) return {warp.block, address};
   const auto& blocks = warp.block->cluster->blocks;
   const auto refuse = [&](const std::string& reason) {
-    fail(warp, instruction,
-         {Check::kOutOfBounds, reason, warp.executing, Space::kShared, address});
+    fail(warp, instruction, {Check::kOutOfBounds, reason, warp.executing, Space::kShared, address});
   };
   if (rank > blocks.size()) {
     refuse("shared address " + hexadecimal(address) + " belongs to no block: expected an offset " +
-           "in the block's memory, or what mapa gives for one of " +
-           std::to_string(blocks.size()) + " blocks of the cluster");
+           "in the block's memory, or what mapa gives for one of " + std::to_string(blocks.size()) +
+           " blocks of the cluster");
   }
   Block* const owner = blocks[rank - 1].get();
   if (owner != warp.block && owner->live_lanes == 0) {
@@ -236,7 +235,7 @@ void request_shared(const Request& request, const Lanes<uint32_t>& addresses, Pl
   count_shared(request.warp, request.instruction, addresses, request.lanes, request.bytes);
   if (!checks_races(request.warp) && all_plain(request, addresses)) {
     std::byte* const shared = request.warp.block->shared;
-    for (int l = 0; l < kLanes; ++l) places[l] = shared + addresses[l];
+    write_lanes(places, request.lanes, [&](int l) { return shared + addresses[l]; });
     return;
   }
   each_lane(request.lanes, [&](int l) { places[l] = shared_lane(request, l, addresses[l]); });
@@ -245,7 +244,7 @@ void request_shared(const Request& request, const Lanes<uint32_t>& addresses, Pl
 void request_global(const Request& request, const Lanes<uint64_t>& addresses, Places& places) {
   count_global(request.warp, request.instruction, addresses, request.lanes, request.bytes);
   if (!checks_races(request.warp) && in_one_allocation(request, addresses)) {
-    copy_addresses(addresses, places);
+    copy_addresses(request, addresses, places);
     return;
   }
   each_lane(request.lanes, [&](int l) { places[l] = global_lane(request, l, addresses[l]); });
@@ -263,7 +262,7 @@ void request_generic(const Request& request, const Lanes<uint64_t>& addresses, P
 }
 
 void request_constant(const Request& request, const Lanes<uint64_t>& addresses, Places& places) {
-  copy_addresses(addresses, places);
+  copy_addresses(request, addresses, places);
   if (in_one_allocation(request, addresses)) return;
   each_lane(request.lanes, [&](int l) {
     if (is_misaligned(addresses[l], request.bytes)) {
@@ -276,8 +275,8 @@ void request_constant(const Request& request, const Lanes<uint64_t>& addresses, 
 void request_local(const Request& request, const Lanes<uint32_t>& addresses, Places& places) {
   const uint64_t size = launch_of(request.warp).program->local_bytes;
   each_lane(request.lanes, [&](int l) {
-    places[l] = private_lane(request, l, addresses[l], Space::kLocal,
-                             request.warp.local + l * size, size);
+    places[l] =
+        private_lane(request, l, addresses[l], Space::kLocal, request.warp.local + l * size, size);
   });
 }
 

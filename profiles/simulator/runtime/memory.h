@@ -49,7 +49,8 @@ uint32_t shared_wavefronts(const Lanes<uint32_t>& addresses, LaneMask lanes, uin
 // Distinct aligned 32-byte sectors of one request.
 uint32_t global_sectors(const Lanes<uint64_t>& addresses, LaneMask lanes, uint32_t bytes);
 
-// Add one request to the site's counters, if counting.
+// Add to the site's counters, if counting: to shared memory one request for each part of the warp
+// that goes on its own (see memory_counts.cpp), to global memory one.
 void count_shared(Warp& warp, const Instruction& instruction, const Lanes<uint32_t>& addresses,
                   LaneMask lanes, uint32_t bytes);
 void count_global(Warp& warp, const Instruction& instruction, const Lanes<uint64_t>& addresses,
@@ -76,7 +77,8 @@ struct AsyncAccess {
 void begin_async_write(const AsyncAccess& access, Block& block, uint32_t offset, uint32_t bytes);
 void end_async_write(const AsyncAccess& access, Block& block, uint32_t offset, uint32_t bytes);
 void begin_async_read(const AsyncAccess& access, Block& block, uint32_t offset, uint32_t bytes);
-// Nothing has to be done: who waited for the read has its time in the clock, and only they may write.
+// Nothing has to be done: who waited for the read has its time in the clock, and only they may
+// write.
 inline void end_async_read(const AsyncAccess&, Block&, uint32_t, uint32_t) {}
 // Global bytes are read or written at once when the copy runs.
 void async_global(const AsyncAccess& access, uint64_t address, uint32_t bytes, Access kind);

@@ -2,8 +2,10 @@
 //
 // Shared memory has 32 banks of 4 bytes. A pass ("wavefront") serves each bank once; lanes that ask
 // for the same word of a bank share it. Requests of 8 and 16 bytes per lane go in halves and
-// quarters of the warp, each with its own passes, so a full warp takes at least 2 and 4. Hardware
-// can at times serve lanes of different halves in one pass; that is not modelled.
+// quarters of the warp, each with its own passes, so a full warp takes at least 2 and 4: each of
+// these groups counts as one request, and one wavefront per request is free of bank conflicts
+// whatever the width. Hardware can at times serve lanes of different groups in one pass; that is
+// not modelled. Neither is that atomics on one word go one after the other.
 //
 // Global memory is read and written in sectors: aligned blocks of 32 bytes.
 #include <algorithm>
@@ -35,16 +37,30 @@ uint32_t group_passes(const Lanes<uint32_t>& addresses, LaneMask lanes) {
   return most;
 }
 
+struct SharedCost {
+  uint32_t requests = 0;
+  uint32_t wavefronts = 0;
+};
+
 template <uint32_t kUnitBytes>
-uint32_t passes(const Lanes<uint32_t>& addresses, LaneMask lanes) {
+SharedCost cost(const Lanes<uint32_t>& addresses, LaneMask lanes) {
   constexpr uint32_t kGroups = kUnitBytes / kBankBytes;
   constexpr int kGroupLanes = kLanes / kGroups;
-  uint32_t sum = 0;
+  constexpr LaneMask kFirst = kAllLanes >> (kLanes - kGroupLanes);
+  SharedCost sum;
   for (uint32_t group = 0; group < kGroups; ++group) {
-    constexpr LaneMask kFirst = kAllLanes >> (kLanes - kGroupLanes);
-    sum += group_passes<kUnitBytes>(addresses, lanes & kFirst << group * kGroupLanes);
+    const LaneMask members = lanes & kFirst << group * kGroupLanes;
+    if (!members) continue;
+    ++sum.requests;
+    sum.wavefronts += group_passes<kUnitBytes>(addresses, members);
   }
   return sum;
+}
+
+SharedCost shared_cost(const Lanes<uint32_t>& addresses, LaneMask lanes, uint32_t bytes) {
+  if (bytes <= 4) return cost<4>(addresses, lanes);
+  if (bytes <= 8) return cost<8>(addresses, lanes);
+  return cost<16>(addresses, lanes);
 }
 
 bool counts(const Warp& warp) { return launch_of(warp).options.count; }
@@ -52,9 +68,7 @@ bool counts(const Warp& warp) { return launch_of(warp).options.count; }
 }  // namespace
 
 uint32_t shared_wavefronts(const Lanes<uint32_t>& addresses, LaneMask lanes, uint32_t bytes) {
-  if (bytes <= 4) return passes<4>(addresses, lanes);
-  if (bytes <= 8) return passes<8>(addresses, lanes);
-  return passes<16>(addresses, lanes);
+  return shared_cost(addresses, lanes, bytes).wavefronts;
 }
 
 uint32_t global_sectors(const Lanes<uint64_t>& addresses, LaneMask lanes, uint32_t bytes) {
@@ -79,8 +93,9 @@ void count_shared(Warp& warp, const Instruction& instruction, const Lanes<uint32
                   LaneMask lanes, uint32_t bytes) {
   if (!counts(warp)) return;
   SiteCounters& site = counters_of(warp, instruction);
-  ++site.requests;
-  site.wavefronts += shared_wavefronts(addresses, lanes, bytes);
+  const SharedCost cost = shared_cost(addresses, lanes, bytes);
+  site.requests += cost.requests;
+  site.wavefronts += cost.wavefronts;
 }
 
 void count_global(Warp& warp, const Instruction& instruction, const Lanes<uint64_t>& addresses,

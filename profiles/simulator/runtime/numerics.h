@@ -96,7 +96,6 @@ constexpr Value saturate(Value value) {
 enum class Specials {
   kIeee,     // exponent of all ones: infinity and NaN
   kNanOnly,  // all ones: NaN; no infinity
-  kNone,     // numbers only
 };
 
 template <int kExponent, int kMantissa, Specials kSpecial>
@@ -108,21 +107,18 @@ struct SmallFloat {
   static constexpr int kBias = (1 << (kExponent - 1)) - 1;
   static constexpr uint32_t kSign = 1u << (kBits - 1);
   static constexpr uint32_t kMagnitude = kSign - 1;
-  static constexpr uint32_t kNan = kMagnitude;  // canonical; meaningless with Specials::kNone
+  static constexpr uint32_t kNan = kMagnitude;                                 // canonical
   static constexpr uint32_t kInfinity = kMagnitude >> kMantissa << kMantissa;  // kIeee only
-  static constexpr uint32_t kLargest = kSpecial == Specials::kIeee      ? kInfinity - 1
-                                       : kSpecial == Specials::kNanOnly ? kMagnitude - 1
-                                                                        : kMagnitude;
+  static constexpr uint32_t kLargest = kSpecial == Specials::kIeee ? kInfinity - 1 : kMagnitude - 1;
 };
 
 using Float16 = SmallFloat<5, 10, Specials::kIeee>;
 using BFloat16 = SmallFloat<8, 7, Specials::kIeee>;
-using TensorFloat32 = SmallFloat<8, 10, Specials::kIeee>;  // here in the low 19 bits
+using TensorFloat32 = SmallFloat<8, 10, Specials::kIeee>;  // the upper 19 bits of an f32
 using E4M3 = SmallFloat<4, 3, Specials::kNanOnly>;
 using E5M2 = SmallFloat<5, 2, Specials::kIeee>;
-using E2M3 = SmallFloat<2, 3, Specials::kNone>;
-using E3M2 = SmallFloat<3, 2, Specials::kNone>;
-using E2M1 = SmallFloat<2, 1, Specials::kNone>;
+// f32 itself, to round f64 to it in any direction.
+using Float32 = SmallFloat<8, 23, Specials::kIeee>;
 
 // Whether rounding goes away from zero, given the bits that are kept and the rest.
 template <Rounding kRounding, class Word>
@@ -145,9 +141,7 @@ constexpr bool rounds_up(bool negative, Word kept, Word rest, Word half) {
 // Bits of the magnitude that stands for "too large".
 template <class Format, Rounding kRounding, Overflow kOverflow>
 constexpr uint32_t overflow_bits(bool negative) {
-  if (kOverflow == Overflow::kSaturate || Format::kSpecials == Specials::kNone) {
-    return Format::kLargest;
-  }
+  if (kOverflow == Overflow::kSaturate) return Format::kLargest;
   if (Format::kSpecials == Specials::kNanOnly) return Format::kNan;
   const bool to_largest = kRounding == Rounding::kTowardZero ||
                           (kRounding == Rounding::kDown && !negative) ||
@@ -181,8 +175,7 @@ constexpr typename Binary<Value>::Word round_magnitude(typename Binary<Value>::W
   return (static_cast<Word>(above < 0 ? 0 : above) << Format::kMantissaBits) + kept + up;
 }
 
-// The number in Format (its kBits low bits) that `value` rounds to. NaN gives the canonical NaN, or
-// the largest number where there is none.
+// The number in Format (its kBits low bits) that `value` rounds to. NaN gives the canonical NaN.
 template <class Format, Rounding kRounding = Rounding::kNearestEven,
           Overflow kOverflow = Overflow::kInfinity, class Value>
 constexpr uint32_t encode(Value value) {
@@ -203,8 +196,7 @@ constexpr uint32_t encode(Value value) {
     result = magnitude == kSourceInfinity ? Word{Format::kInfinity} : result;
   }
   result |= negative ? Word{Format::kSign} : 0;
-  constexpr Word kNan = Format::kSpecials == Specials::kNone ? Format::kLargest : Format::kNan;
-  return static_cast<uint32_t>(magnitude > kSourceInfinity ? kNan : result);
+  return static_cast<uint32_t>(magnitude > kSourceInfinity ? Word{Format::kNan} : result);
 }
 
 // The value of the kBits low bits of `bits`; exact, for every format is contained in f32. NaN gives
@@ -221,17 +213,7 @@ constexpr float decode(uint32_t bits) {
     result = magnitude >= Format::kInfinity ? placed | 0x7f800000u : result;
     return from_bits<float>(magnitude > Format::kInfinity ? Binary<float>::kNan : sign | result);
   }
-  if constexpr (Format::kSpecials == Specials::kNanOnly) {
-    return from_bits<float>(magnitude == Format::kNan ? Binary<float>::kNan : sign | result);
-  }
-  return from_bits<float>(sign | result);
-}
-
-// An f32 register that holds a tf32 number.
-template <Rounding kRounding, Overflow kOverflow = Overflow::kInfinity>
-constexpr uint32_t encode_tf32(float value) {
-  const uint32_t bits = encode<TensorFloat32, kRounding, kOverflow>(value) << 13;
-  return value == value ? bits : Binary<float>::kNan;
+  return from_bits<float>(magnitude == Format::kNan ? Binary<float>::kNan : sign | result);
 }
 
 }  // namespace roofgate::sim

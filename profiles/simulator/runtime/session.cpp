@@ -46,9 +46,11 @@ bool run(Launch& launch) {
   }
 }
 
+// Without a cluster of its own, a launch has the one that the kernel was compiled for.
 void use_required_cluster(const Program& program, LaunchShape& shape) {
   const auto& required = program.required_cluster;
-  if (required[0]) shape.cluster = {required[0], required[1], required[2]};
+  if (required[0] && shape.cluster.count() == 1)
+    shape.cluster = {required[0], required[1], required[2]};
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Lanes of one warp are taken to be in the order of its instructions: what diverged lanes would need
-// bar.warp.sync for is not checked.
+// Lanes of one warp are taken to be in the order of its instructions: what diverged lanes would
+// need bar.warp.sync for is not checked.
 #include "shadow.h"
 
 #include "findings.h"
@@ -65,8 +65,8 @@ Party SharedShadow::party_of(const Query& query, const Mark& mark) const {
     return actor == actors_.end() ? Party{} : actor->second.party;
   }
   const int lane = mark.lane == kUnknownLane ? -1 : static_cast<int>(mark.lane);
-  return {mark.site, blocks[mark.agent / warps]->index,
-          static_cast<uint32_t>(mark.agent % warps), lane, action_of(mark)};
+  return {mark.site, blocks[mark.agent / warps]->index, static_cast<uint32_t>(mark.agent % warps),
+          lane, action_of(mark)};
 }
 
 // Whether who issued the asynchronous access has waited for it.
@@ -107,10 +107,9 @@ std::optional<Finding> SharedShadow::judge(const Query& query, const Cell& cell)
   const Mark& writer = cell.writer;
   const bool may_be_stale = query.async_clock && writer.exists() && writer.generic_proxy;
   if (may_be_stale && (*query.async_clock)[writer.agent] < writer.time) {
-    Finding finding{Check::kProxyFence,
-                    "the " + query.action + " may not see the write at {site " +
-                        std::to_string(writer.site) +
-                        "}: fence.proxy.async is missing between them"};
+    Finding finding{Check::kProxyFence, "the " + query.action + " may not see the write at {site " +
+                                            std::to_string(writer.site) +
+                                            "}: fence.proxy.async is missing between them"};
     finding.other = party_of(query, writer);
     return finding;
   }
@@ -146,8 +145,9 @@ void SharedShadow::access(Warp& warp, const Instruction& instruction, int lane, 
   bool reported = false;
   const auto look = [&](const Cell& cell) {
     if (!needs_report(cell)) return;
-    const Query query{warp, instruction, owner, offset, bytes, LaneMask{1} << lane,
-                      action_of(mark), mark, observer, reads(kind), nullptr};
+    const Query query{warp,     instruction,         owner,           offset,
+                      bytes,    LaneMask{1} << lane, action_of(mark), mark,
+                      observer, reads(kind),         nullptr};
     check(query, cell, reported);
   };
   if (kind == Access::kWrite) {
@@ -156,7 +156,7 @@ void SharedShadow::access(Warp& warp, const Instruction& instruction, int lane, 
   }
   cells_.each(offset, bytes, [&](Cell& cell) {
     look(cell);
-    record_other(cell, mark, observer, kNoLimit);
+    record_other(cell, mark, kNoLimit);
     cell.initialised |= mark.writes;
   });
 }
@@ -217,7 +217,7 @@ void SharedShadow::read(const AsyncAccess& access, Block& owner, uint32_t offset
   bool reported = false;
   cells_.each(offset, bytes, [&](Cell& cell) {
     check(query, cell, reported);
-    record_other(cell, mark, query.observer, kNoLimit);
+    record_other(cell, mark, kNoLimit);
   });
 }
 

@@ -1,9 +1,9 @@
 // What is known of the past accesses to a range of memory.
 //
-// Ordering follows FastTrack (Flanagan and Freund, PLDI 2009): of weak writes only the last is kept,
-// of other accesses those that do not happen before a later one of the same kind. The unit is a
-// cell of 16 bytes, which is divided into 4 words, and these into 4 bytes, only where accesses of
-// fewer bytes ask for it; a write of the whole cell makes it one again.
+// Ordering follows FastTrack (Flanagan and Freund, PLDI 2009): of weak writes only the last is
+// kept, of the other accesses since then the last of each agent. The unit is a cell of 16 bytes,
+// which is divided into 4 words, and these into 4 bytes, only where accesses of fewer bytes ask for
+// it; a write of the whole cell makes it one again.
 #pragma once
 
 #include <algorithm>
@@ -30,6 +30,9 @@ struct Mark {
   uint32_t generic_proxy : 1 = 1;  // ordinary accesses and cp.async
 
   bool exists() const { return time != 0; }
+  bool same_kind(const Mark& other) const {
+    return writes == other.writes && strong == other.strong;
+  }
   bool same_agent(const Mark& other) const {
     return agent == other.agent && cluster == other.cluster;
   }
@@ -57,16 +60,43 @@ struct Cell {
   bool in_flight = false;  // `writer` is an asynchronous write that has not ended
 };
 
-// The access that `mark` makes conflicts with one that is not ordered before it, if this returns
-// that one; nullptr otherwise. Of the observer's own warp nothing conflicts.
-const Mark* find_conflict(const Cell& cell, const Mark& mark, const Observer& observer);
+// Reads do not conflict with reads, nor strong accesses with strong ones.
+inline bool may_conflict(const Mark& mark, const Mark& other) {
+  return (mark.writes | other.writes) & !(mark.strong & other.strong);
+}
 
-// Adds a read or a strong write to cell.others. At most `limit` are kept once they come from two
-// clusters: a later weak write conflicts with one of these, unless it is ordered after all.
-void record_other(Cell& cell, const Mark& mark, const Observer& observer, size_t limit);
+// An earlier access that conflicts with that of `mark` and is not ordered before it; nullptr if
+// there is none.
+inline const Mark* find_conflict(const Cell& cell, const Mark& mark, const Observer& observer) {
+  if (cell.writer.exists() && !observer.has_seen(cell.writer)) return &cell.writer;
+  for (const Mark& other : cell.others) {
+    if (may_conflict(mark, other) && !observer.has_seen(other)) return &other;
+  }
+  return nullptr;
+}
+
+// Adds a read or a strong write to cell.others, where each agent has at most one of a kind. At most
+// `limit` are kept once they come from two clusters: a later weak write conflicts with one of
+// these, unless it is ordered after all.
+inline void record_other(Cell& cell, const Mark& mark, size_t limit) {
+  bool of_two_clusters = false;
+  for (Mark& known : cell.others) {
+    if (known.same_kind(mark) && known.same_agent(mark)) {
+      known = mark;
+      return;
+    }
+    of_two_clusters |= known.cluster != cell.others.front().cluster;
+  }
+  if (!of_two_clusters || cell.others.size() < limit) cell.others.push_back(mark);
+}
 
 // Makes a weak write the last one.
-void record_write(Cell& cell, const Mark& mark);
+inline void record_write(Cell& cell, const Mark& mark) {
+  cell.writer = mark;
+  cell.others.clear();
+  cell.initialised = true;
+  cell.in_flight = false;
+}
 
 class ShadowCells {
  public:
@@ -80,8 +110,8 @@ class ShadowCells {
     cover(offset, bytes, [&](Cell& cell) { leaves(cell, visit); });
   }
 
-  // The same, but each of the cells is one again after its parts were visited, and then update(cell)
-  // is called for it.
+  // The same, but each of the cells is one again after its parts were visited, and then
+  // update(cell) is called for it.
   template <class Visit, class Update>
   void replace(uint32_t offset, uint32_t bytes, Visit visit, Update update) {
     cover(offset, bytes, [&](Cell& cell) {

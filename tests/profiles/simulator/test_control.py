@@ -446,7 +446,7 @@ DONE:"""
         ("setp.lt.u32 %p1, %r10, 8; @%p1 bar.sync 0;", "divergence"),
         ("setp.lt.u32 %p1, %r10, 8; @%p1 vote.sync.ballot.b32 %r1, 1, 0xff00;", "divergence"),
         ("mov.u32 %r3, 20; bar.sync %r3;", "barrier"),
-        ("setp.lt.u32 %p1, %r10, 32; @%p1 bar.sync 1, 32; @!%p1 bar.sync 1, 64;", "barrier"),
+        ("setp.lt.u32 %p1, %r10, 32; @%p1 bar.sync 1, 64; @!%p1 bar.sync 1, 96;", "barrier"),
         ("A: brx.idx 3, TABLE; TABLE: .branchtargets A, A;", "out-of-bounds"),
     ],
 )

@@ -9,7 +9,9 @@ import pytest
 
 from kernels.build_record import BuildStatus, read_record
 from kernels.errors import RoofgateError
+from profiles.simulator.lowering import program_cache
 from profiles.simulator.lowering.context import LoweringError, lowers
+from profiles.simulator.lowering.control_flow import basic_blocks
 from profiles.simulator.lowering.lower import lower_kernel
 from profiles.simulator.lowering.program import program_text
 from profiles.simulator.lowering.program_cache import cached_program
@@ -116,6 +118,33 @@ def test_guards_and_labels() -> None:
     assert operations[2] == ["bra", f"!{predicate}", "1", "4"]
 
 
+def test_a_guarded_write_leaves_the_old_value_in_its_place() -> None:
+    """``%r1`` is needed by the lanes without ``%p1`` after all, so ``%r2`` may not take its place in between."""
+    lines = lowered("mov.u32 %r1, 1; mov.u32 %r2, 2; mov.u32 %r3, %r2; @%p1 mov.u32 %r1, %r3; mov.u32 %r4, %r1; ret;")
+    places = [line.split()[4] for line in lines if line.startswith("op mov")]
+    assert places[0] == places[3]
+    assert places[0] not in places[1:3]
+
+
+def test_blocks_end_at_jumps_and_begin_at_labels() -> None:
+    """A jump under a guard may go on behind it, a table may lead to each of its labels, an exit leads nowhere."""
+    body = """@%p1 bra B;
+    A: brx.idx %r1, TABLE; TABLE: .branchtargets B, C;
+    B: mov.u32 %r1, 1;
+    C: @%p2 exit;
+    bra.uni A;
+    D: ret;"""
+    blocks = basic_blocks(parse_module(module_text(body)).kernels["k"])
+    assert [(block.first, block.end, set(block.successors)) for block in blocks] == [
+        (0, 1, {1, 2}),
+        (1, 2, {2, 3}),
+        (2, 3, {3}),
+        (3, 4, {4}),
+        (4, 5, {1}),
+        (5, 6, set()),
+    ]
+
+
 def test_the_clock_counts_instructions() -> None:
     """It changes while a warp runs, so it is an operation and no constant."""
     lines = lowered("mov.u32 %r1, %clock; mov.u64 %rd1, %clock64; ret;")
@@ -176,9 +205,11 @@ def test_registers_of_asynchronous_products_keep_their_places() -> None:
         "wgmma.commit_group.sync.aligned; mov.f32 %f4, 0f00000000; mov.f32 %f5, %f4; ret;"
     )
     lines = lowered(body, own=".reg .f32 %f4; .reg .f32 %f5;")
-    later = {operand for line in lines if line.startswith("op mov") for operand in line.split()[4:]}
-    product = next(line for line in lines if line.startswith("op wgmma.mma_async"))
-    assert not later & set(product.split()[4:])
+    later = {place for line in lines if line.startswith("op mov") for place in line.split()[4:]}
+    product = next(line for line in lines if line.startswith("op wgmma.f32"))
+    sums = product.split()[-4:]
+    assert len(set(sums)) == 4
+    assert not later & set(sums)
 
 
 def kernels_of_the_build() -> list[tuple[str, str]]:
@@ -211,6 +242,14 @@ def test_a_program_is_made_once(tmp_path: Path) -> None:
     assert cached_program(text, "k", tmp_path) == cached_program(text + other, "k", tmp_path) == path
     assert path.read_text() == "kept"
     assert cached_program(module_text("mov.u32 %r1, 2; ret;"), "k", tmp_path) != path
+
+
+def test_other_sources_make_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of an older version of the lowering is not used."""
+    text = module_text("ret;")
+    path = cached_program(text, "k", tmp_path)
+    monkeypatch.setattr(program_cache, "sources_digest", lambda: "another")
+    assert cached_program(text, "k", tmp_path) != path
 
 
 def test_a_kernel_that_cannot_be_lowered_leaves_no_program(tmp_path: Path) -> None:

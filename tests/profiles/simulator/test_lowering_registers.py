@@ -141,3 +141,10 @@ def test_align_gives_the_next_multiple(offset: int, alignment: int) -> None:
     aligned = align(offset, alignment)
     assert aligned % alignment == 0
     assert 0 <= aligned - offset < alignment
+
+
+def test_a_value_is_live_through_blocks_that_do_not_read_it() -> None:
+    """Made in the first of three blocks and read in the last, through a loop of the middle one over itself."""
+    chain = [Access(0, 0b01, 0b01), Access(0, 0b10, 0b10), Access(0b01, 0, 0)]
+    blocks = [Block(0, 1, (1,)), Block(1, 2, (1, 2)), Block(2, 3, ())]
+    assert live_out(blocks, chain) == [0b01, 0b01, 0]

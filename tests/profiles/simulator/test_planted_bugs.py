@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from kernels.errors import RoofgateError
 from kernels.toolchain import find_cuda_tool
 from profiles.simulator.device_memory import DeviceMemory
 from profiles.simulator.run import Argument, Options, Outcome, launch_kernel
-from profiles.simulator.tensor_map import TensorMapSpec, encode_tensor_map
+from profiles.simulator.tensor_map import TensorMap
 
 SOURCES = Path(__file__).parent / "planted"
 ELEMENTS = 4096
@@ -85,11 +86,12 @@ def planted_kernels() -> list[Planted]:
 
 @cache
 def ptx_of(source: str, architecture: str) -> str:
-    """The PTX of one source, without a file left behind."""
+    """The PTX of one source."""
     command = [str(find_cuda_tool("nvcc")), "-std=c++17", "-O3", "-lineinfo", f"-arch={architecture}", "-ptx"]
-    return subprocess.run(
-        [*command, str(SOURCES / source), "-o", "/dev/stdout"], check=True, capture_output=True, text=True
-    ).stdout
+    with tempfile.TemporaryDirectory() as folder:
+        ptx = Path(folder) / "planted.ptx"
+        subprocess.run([*command, str(SOURCES / source), "-o", str(ptx)], check=True, capture_output=True)
+        return ptx.read_text()
 
 
 def run(planted: Planted, variant: str, seed: int) -> Outcome:
@@ -128,11 +130,9 @@ def hopper(planted: Planted, memory: DeviceMemory) -> Launch:
     copied = memory.place(np.zeros((64, 64), dtype=np.uint16), name="copied")
     result = memory.place(np.zeros(64 * 64, dtype=np.float32), name="out")
     maps = [
-        encode_tensor_map(
-            TensorMapSpec(
-                dtype="bf16", address=array.address, dims=(64, 64), strides=(128,), box=(64, 64), swizzle="128B"
-            )
-        )
+        TensorMap(
+            address=array.address, type_name="bf16", dimensions=(64, 64), strides=(128,), box=(64, 64), swizzle=128
+        ).encode()
         for array in (matrix, copied)
     ]
     in_cluster = planted.name.endswith("cluster")

@@ -29,6 +29,7 @@ LOOP:
 NOTHING = """.visible .entry nothing() { ret; }
 .visible .entry small() .maxntid 64, 1, 1 { ret; }
 .visible .entry exact() .reqntid 32, 2, 1 { ret; }
+.visible .entry pair() .reqnctapercluster 2, 1, 1 { ret; }
 .visible .entry shared() { .shared .align 4 .b8 buffer[1024]; ret; }
 """
 MIXED = """.visible .entry mixed(.param .u64 a, .param .u32 b, .param .f32 c, .param .align 8 .b8 d[24], .param .u16 e)
@@ -72,14 +73,14 @@ def only(outcome: Outcome) -> Finding:
 @pytest.mark.parametrize(
     ("kernel", "launch_options", "error"),
     [
-        ("nothing", {"block": (1025, 1, 1)}, r"cudaErrorInvalidConfiguration \(9\): a block of 1025 x 1 x 1 threads"),
-        ("nothing", {"block": (32, 33, 1)}, r"InvalidConfiguration .* 1 to 1024 threads"),
-        ("nothing", {"block": (1, 1, 65)}, r"InvalidConfiguration .* 1024 x 1024 x 64"),
-        ("nothing", {"block": (0, 1, 1)}, r"InvalidConfiguration"),
-        ("nothing", {"grid": (0, 1, 1)}, r"InvalidConfiguration .*: a grid of 0 x 1 x 1 blocks"),
-        ("nothing", {"grid": (1, 65536, 1)}, r"InvalidConfiguration"),
-        ("nothing", {"grid": (1, 1, 65536)}, r"InvalidConfiguration"),
-        ("nothing", {"grid": (2**31, 1, 1)}, r"InvalidConfiguration"),
+        ("nothing", {"block": (1025, 1, 1)}, r"cudaErrorInvalidValue \(1\): a block of 1025 x 1 x 1 threads"),
+        ("nothing", {"block": (32, 33, 1)}, r"InvalidValue .* 1 to 1024 threads"),
+        ("nothing", {"block": (1, 1, 65)}, r"InvalidValue .* 1024 x 1024 x 64"),
+        ("nothing", {"block": (0, 1, 1)}, r"InvalidValue"),
+        ("nothing", {"grid": (0, 1, 1)}, r"InvalidValue .*: a grid of 0 x 1 x 1 blocks"),
+        ("nothing", {"grid": (1, 65536, 1)}, r"InvalidValue"),
+        ("nothing", {"grid": (1, 1, 65536)}, r"InvalidValue"),
+        ("nothing", {"grid": (2**31, 1, 1)}, r"InvalidValue"),
         ("nothing", {"dynamic_shared": 163 * 1024 + 1}, r"cudaErrorInvalidValue \(1\): 166913 bytes of shared memory"),
         ("shared", {"dynamic_shared": 162 * 1024 + 1}, r"cudaErrorInvalidValue \(1\): 166913 bytes of shared memory"),
         ("small", {"block": (65, 1, 1)}, r"65 threads; the kernel was compiled for at most 64"),
@@ -88,15 +89,21 @@ def only(outcome: Outcome) -> Finding:
         (
             "nothing",
             {"cluster": (2, 1, 1), "grid": (3, 1, 1), "target": "sm_90"},
-            r"3 x 1 x 1 blocks is no multiple of the cluster",
+            r"InvalidClusterSize .* 3 x 1 x 1 blocks is no multiple of the cluster",
         ),
         ("nothing", {"cluster": (17, 1, 1), "grid": (17, 1, 1), "target": "sm_90"}, r"at most 16 are allowed"),
+        ("pair", {"grid": (3, 1, 1), "target": "sm_90"}, r"InvalidClusterSize .* no multiple of the cluster of 2"),
+        (
+            "pair",
+            {"grid": (4, 1, 1), "cluster": (4, 1, 1), "target": "sm_90"},
+            r"InvalidClusterSize .* compiled for 2 x 1 x 1 alone",
+        ),
     ],
 )
 def test_what_the_driver_refuses_is_its_error_and_no_crash(
     memory: DeviceMemory, kernel: str, launch_options: dict[str, tuple[int, int, int]], error: str
 ) -> None:
-    """Limits of the CUDA programming guide, table of technical specifications; 163 KiB is sm_80's limit for a block."""
+    """Limits of the CUDA programming guide; 163 KiB is sm_80's. The errors are those of CUDA 13.0 on an H100."""
     outcome = launch(memory, kernel, **launch_options)
 
     assert only(outcome).check == "launch"
@@ -113,6 +120,9 @@ def test_what_the_driver_refuses_is_its_error_and_no_crash(
         ("small", {"block": (32, 2, 1)}),
         ("exact", {"block": (32, 2, 1)}),
         ("nothing", {"cluster": (2, 1, 1), "grid": (4, 1, 1), "target": "sm_90a"}),
+        ("nothing", {"cluster": (16, 1, 1), "grid": (16, 1, 1), "target": "sm_90"}),
+        ("pair", {"grid": (4, 1, 1), "target": "sm_90"}),
+        ("pair", {"grid": (4, 1, 1), "cluster": (2, 1, 1), "target": "sm_90"}),
     ],
 )
 def test_what_the_driver_takes_runs(
@@ -193,7 +203,7 @@ def test_arguments_that_do_not_fit_are_errors(mixed: str, arguments: list[object
 
 def test_an_unknown_architecture_or_kernel_is_an_error(memory: DeviceMemory) -> None:
     """Both name what there is."""
-    with pytest.raises(RoofgateError, match="sm_70.*sm_80"):
+    with pytest.raises(RoofgateError, match=r"sm_70.*sm_80"):
         launch(memory, "nothing", target="sm_70")
     with pytest.raises(RoofgateError, match="absent"):
         launch(memory, "absent")
@@ -253,7 +263,7 @@ def test_an_error_of_the_child_is_an_error_here(tmp_path: Path) -> None:
         run_impostor(impostor(tmp_path, "echo error x.so cannot be opened; exit 2"))
 
 
-def test_a_real_crash_in_a_kernel_names_its_line(simulator: Path, memory: DeviceMemory, tmp_path: Path) -> None:
+def test_a_real_crash_in_a_kernel_names_its_line(simulator: Path, tmp_path: Path) -> None:
     """A program file that reads outside of its registers stands for a bug of the simulator."""
     broken = tmp_path / "broken.program"
     far = 1 << 40
