@@ -49,6 +49,7 @@ CLASS_METRICS: Mapping[InstructionClass, Metric] = {
     InstructionClass.CONTROL: Metric.SIMULATED_CONTROL,
 }
 
+_UNPLANNED = "not simulated: no launch is known for it; add one to profiles/simulated_launches.py"
 _NO_LINE = 0  # what the compiler's line table says of an instruction that comes from nowhere in particular
 
 Progress = Callable[[str], None]
@@ -65,12 +66,12 @@ class SimulatedLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedKernel:
-    """A kernel of the build and the launch that it is counted in, if there is one."""
+    """A kernel of the build and the launch that it is counted in."""
 
     name: str
     symbol: str  # of the entry
     architecture: str
-    launch: Launch | None
+    launch: Launch
 
     def __str__(self) -> str:
         return f"{self.name} on {self.architecture}"
@@ -101,18 +102,47 @@ def capture_simulated(record: BuildRecord, progress: Progress) -> SimulatedLayer
         find_cxx()
     except RoofgateError as missing:
         return _layer((), (Problem(subject="simulated layer", reason=str(missing)),))
-    plans = {library.architecture: _plan(library) for library in libraries if library.status is BuildStatus.BUILT}
-    unbuilt = [_unbuilt(library) for library in libraries if library.status is not BuildStatus.BUILT]
-    unplanned = [_unplanned(kernel) for kernels in plans.values() for kernel in kernels if kernel.launch is None]
-    return _layer(_simulate(record, plans, progress), (*unbuilt, *unplanned))
+    built = [library for library in libraries if library.status is BuildStatus.BUILT]
+    kernels = {library.architecture: kernels_of(library) for library in built}
+    planned = {architecture: _planned(architecture, names) for architecture, names in kernels.items()}
+    results = _simulate(record, planned, progress) if any(planned.values()) else ()
+    unbuilt = [_unbuilt(library) for library in libraries if library not in built]
+    return _layer(results, (*unbuilt, *_unplanned(kernels)))
+
+
+def _planned(architecture: str, names: Mapping[str, str]) -> list[PlannedKernel]:
+    return [
+        PlannedKernel(name=name, symbol=symbol, architecture=architecture, launch=LAUNCHES[name])
+        for symbol, name in names.items()
+        if name in LAUNCHES
+    ]
+
+
+def _unplanned(kernels: Mapping[str, Mapping[str, str]]) -> list[Problem]:
+    return [
+        Problem(subject=f"{name} on {architecture}", reason=_UNPLANNED)
+        for architecture, names in kernels.items()
+        for name in names.values()
+        if name not in LAUNCHES
+    ]
+
+
+def kernels_of(library: LibraryBuild) -> Mapping[str, str]:
+    """Names of a library's kernels by entry symbol, sorted by name."""
+    names = kernel_names([symbol for code in library.device_code for symbol in entry_symbols(_ptx(code))])
+    return dict(sorted(names.items(), key=lambda pair: pair[1]))
+
+
+def _ptx(code: DeviceCode) -> str:
+    try:
+        return Path(code.ptx).read_text()
+    except OSError as error:
+        raise RoofgateError(f"{code.ptx}: cannot be read ({error.strerror}); run: nox -s build") from error
 
 
 def _simulate(
-    record: BuildRecord, plans: Mapping[str, Sequence[PlannedKernel]], progress: Progress
+    record: BuildRecord, planned: Mapping[str, Sequence[PlannedKernel]], progress: Progress
 ) -> tuple[KernelResult, ...]:
-    planned = {name: [kernel for kernel in kernels if kernel.launch] for name, kernels in plans.items()}
-    if not any(planned.values()):
-        return ()
     simulator_program()  # compiled once, before several launches want it
     results: list[KernelResult] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -143,33 +173,9 @@ def _unbuilt(library: LibraryBuild) -> Problem:
     return Problem(subject=library.name, reason=f"build {status}: {library.reason}")
 
 
-def _unplanned(kernel: PlannedKernel) -> Problem:
-    return Problem(
-        subject=str(kernel),
-        reason="not simulated: no launch is known for it; add one to profiles/simulated_launches.py",
-    )
-
-
-def _plan(library: LibraryBuild) -> list[PlannedKernel]:
-    names = kernel_names([symbol for code in library.device_code for symbol in entry_symbols(_ptx(code))])
-    return [
-        PlannedKernel(name=name, symbol=symbol, architecture=library.architecture, launch=LAUNCHES.get(name))
-        for symbol, name in sorted(names.items(), key=lambda pair: pair[1])
-    ]
-
-
-def _ptx(code: DeviceCode) -> str:
-    try:
-        return Path(code.ptx).read_text()
-    except OSError as error:
-        raise RoofgateError(f"{code.ptx}: cannot be read ({error.strerror}); run: nox -s build") from error
-
-
 def simulate_kernel(record: BuildRecord, kernel: PlannedKernel) -> KernelResult:
     """Run the launch that belongs to one kernel of the build."""
     try:
-        if kernel.launch is None:
-            raise RoofgateError("no launch is known for it")
         with DeviceMemory() as memory:
             library = SimulatedLibrary(kernel.architecture, memory, OPTIONS, record)
             wrong = run_launch(library, kernel.launch)
@@ -203,9 +209,15 @@ def run_launch(library: SimulatedLibrary, planned: Launch) -> str:
 
 
 def read_result(outcome: Outcome, kernel: PlannedKernel, wrong: str = "") -> KernelResult:
-    """The figures of one kernel in the outcome of a call (pure); ``wrong`` says what is wrong with the answer, if it is.
+    """The figures of one kernel in the outcome of a call (pure).
 
-    Raises :class:`RoofgateError` if the call did not launch the kernel.
+    Args:
+        outcome: of the call.
+        kernel: whose figures.
+        wrong: what is wrong with the call's answer; empty if it is right.
+
+    Raises:
+        RoofgateError: the call did not launch the kernel.
     """
     launches = [found for found in outcome.launches if found.kernel.name == kernel.symbol]
     if not launches:

@@ -123,7 +123,7 @@ class DeviceMemory:
         view = np.asarray(mapping)[address - mapping.address :][: source.nbytes]
         array = view.view(source.dtype).reshape(source.shape) if source.nbytes else np.empty_like(source)
         array[...] = source
-        placed = DeviceArray(name, address, array)
+        placed = DeviceArray(" ".join(name.split()), address, array)  # a name is part of a line
         self._arrays.append(placed)
         return placed
 

@@ -142,8 +142,9 @@ def _renamed(instruction: Instruction, place: int, name: str) -> tuple[str, Inst
 
 def _shuffle_otherwise(instruction: Instruction) -> Changed:
     if instruction.root == "shfl":
-        for mode in {"bfly", "down", "up"} - {instruction.parts[2]}:
-            yield _renamed(instruction, 2, mode)
+        for mode in ("bfly", "down", "up"):
+            if mode != instruction.parts[2]:
+                yield _renamed(instruction, 2, mode)
 
 
 def _transpose(instruction: Instruction) -> Changed:
@@ -168,15 +169,21 @@ def _multiply_other_type(instruction: Instruction) -> Changed:
 
 def _change_immediates(instruction: Instruction) -> Changed:
     # Barriers are all alike; sizes of copies and factors of wgmma have mistakes of their own.
-    fixed = instruction.root in ("bar", "barrier", "wgmma") or instruction.opcode.startswith("cp.async.c")
+    fixed = instruction.root in ("bar", "barrier", "wgmma") or _is_small_copy(instruction)
     is_wait = "wait_group" in instruction.opcode or instruction.opcode.startswith("bar.warp")
     if fixed and not is_wait:
         return
     for place, operand in enumerate(instruction.operands):
         if isinstance(operand, Immediate):
             for value in _other_values(operand.value):
+                if "wait_group" in instruction.opcode and value < 0:
+                    continue
                 new = _immediate(value)
                 yield f"{operand.text} -> {new.text}", _with_operand(instruction, place, new)
+
+
+def _is_small_copy(instruction: Instruction) -> bool:
+    return instruction.opcode.startswith(("cp.async.ca.", "cp.async.cg."))
 
 
 def _other_values(value: float) -> tuple[float, ...]:
@@ -291,7 +298,7 @@ def _narrow(instruction: Instruction) -> Changed:
     """Fewer bytes loaded or stored."""
     if instruction.root in ("ld", "st"):
         yield from _narrow_access(instruction)
-    elif instruction.opcode.startswith("cp.async.c") and instruction.operands[2] == Immediate(16, "16"):
+    elif _is_small_copy(instruction) and instruction.operands[2] == Immediate(16, "16"):
         narrow = replace(instruction, opcode=instruction.opcode.replace(".cg", ".ca"))
         if len(instruction.operands) == 3:
             yield "16 -> 8 bytes", _with_operand(narrow, 2, Immediate(8, "8"))

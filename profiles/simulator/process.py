@@ -21,7 +21,7 @@ _GRACE_S = 5  # beyond the time limit, for the child to say where it is
 _LAUNCH_FAILURE = 719  # cudaErrorLaunchFailure
 _WORDS_OF_CRASH = 400  # characters kept of what a dying child wrote
 
-# Answers "need NAME" with the line "kernel NAME PATH OFFSET BYTES ...".
+# Answers "need NAME" with the line "kernel NAME ...".
 FindKernel = Callable[[str], str]
 Result = Mapping[str, Any]
 

@@ -74,8 +74,9 @@ class LoadedKernel:
     @property
     def line(self) -> str:
         """What tells the simulator's process about it."""
-        places = (f"{parameter.offset} {parameter.size}" for parameter in self.kernel.parameters)
-        return " ".join(["kernel", self.kernel.name, str(self.program), *places])
+        parameters = self.kernel.parameters
+        places = (f"{parameter.offset} {parameter.size}" for parameter in parameters)
+        return " ".join(["kernel", self.kernel.name, str(len(parameters)), *places, str(self.program)])
 
 
 def launch_kernel(

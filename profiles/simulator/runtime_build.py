@@ -9,7 +9,7 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -54,20 +54,22 @@ class _Compiler:
     identity: str  # decides, with a source's content, what comes out
 
 
-def runtime_program(folder: Path | None = None, progress: Progress = print) -> Path:
+def runtime_program(
+    folder: Path | None = None, progress: Progress = print, source_folder: Path = SOURCE_FOLDER
+) -> Path:
     """Path of the simulator program, compiled first if its sources have changed.
 
     Args:
         folder: receives objects and programs; ``out/simulator`` by default.
         progress: told each compiled source.
+        source_folder: holds the sources and the headers that they include.
 
     Raises:
         RoofgateError: there is no C++ compiler, or it refuses a source.
     """
     folder = (folder or Workspace().root / "simulator").absolute()
     compiler = _compiler()
-    sources = sorted(SOURCE_FOLDER.glob("*.cpp"))
-    objects = {source: _object_path(folder, source, compiler) for source in sources}
+    objects = {source: _object_path(folder, source, compiler) for source in sorted(source_folder.glob("*.cpp"))}
     program = folder / "programs" / f"simulator-{_digest(path.name.encode() for path in objects.values())}"
     if not program.exists():
         _compile_all(objects, compiler, progress)
@@ -92,8 +94,11 @@ def _processor() -> str:
 
 
 def _object_path(folder: Path, source: Path, compiler: _Compiler) -> Path:
-    contents = [compiler.identity.encode(), *(path.read_bytes() for path in _with_headers(source))]
-    return folder / "objects" / f"{source.stem}-{_digest(contents)}.o"
+    return folder / "objects" / f"{source.stem}-{_digest([compiler.identity.encode(), *_contents(source)])}.o"
+
+
+def _contents(source: Path) -> Iterator[bytes]:
+    return (path.read_bytes() for path in _with_headers(source))
 
 
 def _with_headers(source: Path) -> list[Path]:
@@ -121,7 +126,7 @@ def _compile_all(objects: dict[Path, Path], compiler: _Compiler, progress: Progr
         jobs = {source: pool.submit(_compile, source, path, compiler, progress) for source, path in objects.items()}
     errors = [str(error) for job in jobs.values() if (error := job.exception()) is not None]
     if errors:
-        print("\n".join(errors))  # TEMPORARY while the parts are written: unresolved families are not there
+        raise RuntimeBuildError("the simulator's run-time does not compile:\n" + "\n".join(errors))
 
 
 def _compile(source: Path, target: Path, compiler: _Compiler, progress: Progress) -> None:
@@ -134,14 +139,16 @@ def _compile(source: Path, target: Path, compiler: _Compiler, progress: Progress
             return
         started = time.monotonic()
         _run_to(target, [compiler.path, *COMPILE_FLAGS, "-c", source])
+        if target != _object_path(target.parents[1], source, compiler):  # an object must be what its name says
+            target.unlink()
+            raise RuntimeBuildError(f"{source.name} was edited while it was compiled; run the command again")
         progress(f"simulator: {source.name} compiled in {time.monotonic() - started:.1f} s")
     target.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def _link(program: Path, objects: Sequence[Path], compiler: _Compiler) -> None:
     program.parent.mkdir(parents=True, exist_ok=True)
-    objects = [path for path in objects if path.exists()]  # TEMPORARY
-    _run_to(program, [compiler.path, *objects, *LINK_FLAGS, "-Wl,--unresolved-symbols=ignore-all"])  # TEMPORARY
+    _run_to(program, [compiler.path, *objects, *LINK_FLAGS])
 
 
 def _run_to(target: Path, command: Sequence[str | Path]) -> None:

@@ -46,6 +46,7 @@ class SimulatedLibrary(Library):
         memory: all that the kernels may touch.
         options: of every call.
         record: of the build; by default the present one.
+        replacements: kernels by entry symbol that run in place of the build's, on the same parameters.
 
     Raises:
         RoofgateError: the library is not built from the present sources, or cannot be linked for the simulator.
@@ -57,6 +58,7 @@ class SimulatedLibrary(Library):
         memory: DeviceMemory,
         options: Options | None = None,
         record: BuildRecord | None = None,
+        replacements: Mapping[str, LoadedKernel] | None = None,
     ) -> None:
         # The file is opened by the simulator's process, never by this one: so nothing of the base is set up.
         built = _built(record or current_record(Workspace()), architecture)
@@ -67,6 +69,7 @@ class SimulatedLibrary(Library):
         self.options = options or Options()
         self.outcome = Outcome((), ())
         self._sources = _kernel_sources(built.device_code)
+        self._replacements = replacements or {}
 
     def _call(self, function: str, params: ctypes.Structure, stream: int) -> None:  # noqa: ARG002 - all are in order
         loaded: dict[str, LoadedKernel] = {}
@@ -93,6 +96,8 @@ class SimulatedLibrary(Library):
             raise KernelError(function, answer["status"], ": ".join(reasons))
 
     def _load(self, name: str) -> LoadedKernel:
+        if name in self._replacements:
+            return self._replacements[name]
         if name not in self._sources:
             raise RoofgateError(f"{self.path}: no PTX of the build holds kernel {name!r}; run: nox -s build")
         return load_kernel(_text(self._sources[name]), name)

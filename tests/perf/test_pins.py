@@ -20,19 +20,33 @@ PIN = Capture(
     counters={Metric.REGISTERS: 168.0, Metric.SPILL_BYTES: 0.0, Metric.OCCUPANCY: 0.1875},
     fingerprint="12e345",  # a number, if it were not quoted
 )
+SIMULATED_PIN = Capture(
+    kernel=PIN.kernel,
+    architecture="sm_80",
+    layer=Layer.SIMULATED,
+    counters={Metric.SIMULATED_TENSOR: 49152.0, Metric.SIMULATED_SECTORS: 14.5},
+)
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=30)
-STATIC = [metric for metric in Metric if metric.layer is Layer.STATIC]
-CAPTURES = st.builds(
-    Capture,
-    kernel=NAMES,
-    architecture=NAMES,
-    layer=st.just(Layer.STATIC),
-    counters=st.dictionaries(st.sampled_from(STATIC), st.floats(0, 1e9)),
-    fingerprint=NAMES,
+CAPTURES = st.sampled_from([Layer.STATIC, Layer.SIMULATED]).flatmap(
+    lambda layer: st.builds(
+        Capture,
+        kernel=NAMES,
+        architecture=NAMES,
+        layer=st.just(layer),
+        counters=st.dictionaries(
+            st.sampled_from([metric for metric in Metric if metric.layer is layer]), st.floats(0, 1e9)
+        ),
+        fingerprint=NAMES,
+    )
 )
 
 
-@given(st.lists(CAPTURES, max_size=4, unique_by=lambda pin: (pin.kernel, pin.architecture)))
+def key_of(pin: Capture) -> tuple[str, str, Layer]:
+    """What a pin is found by."""
+    return pin.kernel, pin.architecture, pin.layer
+
+
+@given(st.lists(CAPTURES, max_size=4, unique_by=key_of))
 def test_pins_come_back(tmp_path_factory: pytest.TempPathFactory, captures: list[Capture]) -> None:
     """Every figure and name, whatever YAML would make of it unquoted."""
     path = tmp_path_factory.mktemp("pins") / "pins.yml"
@@ -40,9 +54,8 @@ def test_pins_come_back(tmp_path_factory: pytest.TempPathFactory, captures: list
     pins = load_pins(path)
 
     assert pins.compilers == {"sm_80": "nvcc: 13"}
-    assert sorted(pins.captures, key=repr) == sorted(captures, key=repr) or {
-        (pin.kernel, pin.architecture): pin for pin in pins.captures
-    } == {(pin.kernel, pin.architecture): pin for pin in captures}
+    assert {key_of(pin): pin for pin in pins.captures} == {key_of(pin): pin for pin in captures}
+    assert all(pins.find(*key_of(pin)) == pin for pin in captures)
 
 
 def test_the_file_has_one_line_for_each_kernel_and_architecture(tmp_path: Path) -> None:
@@ -62,6 +75,29 @@ def test_the_file_has_one_line_for_each_kernel_and_architecture(tmp_path: Path) 
         f"    sm_80: {figures}",
         f"    sm_90a: {figures}",
     ]
+
+
+def test_simulated_figures_stand_apart(tmp_path: Path) -> None:
+    """In a section of their own; they belong to no machine code, so they have no fingerprint."""
+    path = tmp_path / "pins.yml"
+    write_pins(Pins(compilers={}, captures=(SIMULATED_PIN, PIN)), path)
+    lines = path.read_text().splitlines()
+
+    assert lines[lines.index("simulated:") :] == [
+        "simulated:",
+        "  attention_fwd<bf16, 64, causal>:",
+        "    sm_80: {simulated_tensor: 49152, simulated_global_sectors_per_request: 14.5}",
+    ]
+
+
+def test_a_layer_that_was_not_captured_keeps_its_pins() -> None:
+    """A machine without a compiler of the simulator promotes static figures alone."""
+    old = Pins(compilers={}, captures=(PIN, SIMULATED_PIN))
+    new = replace_pins(old, (replace(PIN, fingerprint="new"),), {})
+
+    assert set(map(key_of, new.captures)) == set(map(key_of, old.captures))
+    assert new.find(*key_of(SIMULATED_PIN)) == SIMULATED_PIN
+    assert new.find(*key_of(PIN)) == replace(PIN, fingerprint="new")
 
 
 def test_only_captured_architectures_are_replaced() -> None:
@@ -88,6 +124,7 @@ def test_only_captured_architectures_are_replaced() -> None:
             "registers: many",
             "kernels.attention_fwd<bf16, 64, causal>.sm_80.registers: expected a number",
         ),
+        ("registers: 168", "simulated_tensor: 168", "unknown figure"),
         ("kernels:", "kernel:", "did you mean 'kernels'?"),
     ],
 )

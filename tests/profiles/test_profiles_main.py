@@ -10,9 +10,10 @@ import pytest
 
 from kernels.build_record import LibraryBuild, write_record
 from kernels.workspace import Workspace
-from perf.model import Layer
-from perf.store import read_captures, read_steps
+from perf.model import CaptureSet, Layer
+from perf.store import read_captures, read_steps, write_capture_set
 from profiles.__main__ import main
+from tests.source_builders import build_simulated_capture
 
 
 @pytest.fixture
@@ -64,6 +65,23 @@ def test_show_prints_the_kernels_with_their_warnings(
     chosen = capsys.readouterr().out
     assert "plain" in chosen
     assert "spilling" not in chosen
+
+
+def test_the_simulated_layer_is_shown_when_asked_for(
+    built: LibraryBuild,  # noqa: ARG001
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its own table, that says what it is not; the findings follow."""
+    capture = build_simulated_capture("plain", "sm_80", warnings=("shared-race: invented",))
+    captures = CaptureSet(layer=Layer.SIMULATED, tree="", captures=(capture,))
+    assert main(["show", "--layer", "simulated"]) == 2
+    assert "no simulated captures yet; run: python -m profiles capture" in capsys.readouterr().err
+    write_capture_set(Workspace().captures, captures)
+    assert main(["show", "--layer", "simulated"]) == 0
+    output = capsys.readouterr().out
+    assert "neither SASS nor time" in output
+    assert "93,664" in output
+    assert "plain on sm_80: shared-race: invented" in output
 
 
 def test_a_filter_that_matches_nothing_lists_what_there_is(

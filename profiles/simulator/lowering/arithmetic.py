@@ -2,7 +2,8 @@
 
 Operations are named as in PTX without what does not change the result: ``add.b32`` for every 32-bit integer,
 ``add.ftz.f32`` for ``add.rn.ftz.f32``. Operands are the destination and the sources in PTX's order. Rounding other than
-to the nearest makes ``add.directed.f32``, with three numbers behind: the rounding (see :data:`modifiers.ROUNDINGS`), .ftz, .sat.
+to the nearest makes ``add.directed.f32``, with three numbers behind: the rounding (:data:`modifiers.ROUNDINGS`), .ftz
+and .sat.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def _add(instruction: Instruction, context: Context) -> Lowered:
     if type_name in ("u16x2", "s16x2"):
         modifiers.finish()
         return Lowered(f"{instruction.root}.u16x2", operands(instruction, context, (type_name,) * 3))
-    return _float(instruction, context, modifiers, type_name, sources=2)
+    return _rounded(instruction, context, modifiers, type_name, sources=2)
 
 
 def _integer_sum(instruction: Instruction, context: Context, modifiers: Modifiers, type_name: str) -> Lowered:
@@ -38,18 +39,42 @@ def _integer_sum(instruction: Instruction, context: Context, modifiers: Modifier
 def _float(
     instruction: Instruction, context: Context, modifiers: Modifiers, type_name: str, sources: int, root: str = ""
 ) -> Lowered:
-    """An instruction of floats that all have one type, with any of .rn .rz .rm .rp, .ftz, .sat, .relu, .oob."""
-    rounding = modifiers.take(*ROUNDINGS) or "rn"
-    flags = modifiers.present("ftz", "sat", "relu", "oob")
-    modifiers.finish()
+    """An instruction of floats that all have one type and are not rounded, or always to the nearest."""
     name = root or instruction.root
+    flags = modifiers.present(*_flags(name, type_name))
+    modifiers.finish()
+    return Lowered(_named(name, *flags, type_name), operands(instruction, context, (type_name,) * (1 + sources)))
+
+
+def _rounded(
+    instruction: Instruction, context: Context, modifiers: Modifiers, type_name: str, sources: int, root: str = ""
+) -> Lowered:
+    """Like :func:`_float`, with one of .rn .rz .rm .rp."""
+    directed = ROUNDINGS[modifiers.take(*(ROUNDINGS if type_name in ("f32", "f64") else ("rn",))) or "rn"]
+    if not directed:
+        return _float(instruction, context, modifiers, type_name, sources, root)
+    name = root or instruction.root
+    flags = modifiers.present(*_flags(name, type_name))
+    modifiers.finish()
     slots = operands(instruction, context, (type_name,) * (1 + sources))
-    if rounding == "rn":
-        return Lowered(_named(name, *flags, type_name), slots)
-    if type_name not in ("f32", "f64"):
-        context.fail(f".{type_name} is only rounded to the nearest")
-    directed = (ROUNDINGS[rounding], int("ftz" in flags), int("sat" in flags))
-    return Lowered(f"{name}.directed.{type_name}", slots + directed)
+    return Lowered(f"{name}.directed.{type_name}", (*slots, directed, int("ftz" in flags), int("sat" in flags)))
+
+
+_SATURATING = ("add", "sub", "mul", "fma")
+
+
+def _flags(root: str, type_name: str) -> tuple[str, ...]:
+    """The modifiers that an operation may have, in the order of its name."""
+    if root == "tanh" or type_name == "f64":
+        return ("ftz",) if root in ("rcp.approx", "rsqrt.approx") else ()
+    if type_name == "f32":
+        return ("ftz", "sat") if root in _SATURATING else ("ftz",)
+    relu = ("relu",) if root == "fma" else ()
+    if type_name.startswith("bf16"):
+        return ("ftz",) if root == "ex2" else relu
+    if root == "ex2":
+        return ()
+    return ("ftz", "sat", *relu) if root in _SATURATING else ("ftz",)
 
 
 @lowers("mul")
@@ -58,7 +83,7 @@ def _multiply(instruction: Instruction, context: Context) -> Lowered:
     type_name = modifiers.type(*INTEGERS, "f32", "f64", *HALVES)
     if type_name in INTEGERS:
         return _integer_product(instruction, context, modifiers, type_name, (type_name, type_name))
-    return _float(instruction, context, modifiers, type_name, sources=2)
+    return _rounded(instruction, context, modifiers, type_name, sources=2)
 
 
 @lowers("mad")
@@ -67,7 +92,7 @@ def _multiply_add(instruction: Instruction, context: Context) -> Lowered:
     type_name = modifiers.type(*INTEGERS, "f32", "f64")
     if type_name in INTEGERS:
         return _integer_product(instruction, context, modifiers, type_name, (type_name,) * 3)
-    return _float(instruction, context, modifiers, type_name, sources=3, root="fma")
+    return _rounded(instruction, context, modifiers, type_name, sources=3, root="fma")
 
 
 def _integer_product(
@@ -91,7 +116,10 @@ def _twice(type_name: str, context: Context) -> str:
 @lowers("fma")
 def _fused(instruction: Instruction, context: Context) -> Lowered:
     modifiers = Modifiers(instruction, context)
-    return _float(instruction, context, modifiers, modifiers.type("f32", "f64", *HALVES), sources=3)
+    type_name = modifiers.type("f32", "f64", *HALVES)
+    if {"sat", "relu"} <= set(instruction.parts):
+        context.fail(".sat and .relu exclude each other")
+    return _rounded(instruction, context, modifiers, type_name, sources=3)
 
 
 @lowers("mul24", "mad24")
@@ -130,6 +158,8 @@ def _divide(instruction: Instruction, context: Context) -> Lowered:
         modifiers.finish()
         return Lowered(f"div.{type_name}", operands(instruction, context, (type_name,) * 3))
     precision = modifiers.take("approx", "full") if type_name == "f32" else None
+    if precision is None:
+        return _rounded(instruction, context, modifiers, type_name, sources=2)
     # .full promises 2 ulp; the correctly rounded quotient is within.
     root = "div.approx" if precision == "approx" else "div"
     return _float(instruction, context, modifiers, type_name, sources=2, root=root)
@@ -173,19 +203,25 @@ def _copy_sign(instruction: Instruction, context: Context) -> Lowered:
     return Lowered(f"copysign.{type_name}", operands(instruction, context, (type_name,) * 3))
 
 
-@lowers("rcp", "sqrt", "rsqrt")
+@lowers("rcp", "sqrt")
 def _root_or_reciprocal(instruction: Instruction, context: Context) -> Lowered:
     modifiers = Modifiers(instruction, context)
     type_name = modifiers.type("f32", "f64")
-    approximate = modifiers.has("approx")
-    if instruction.root == "rsqrt" and not approximate:
-        context.fail("rsqrt is always .approx")
-    root = instruction.root
-    if type_name == "f64" and approximate and root == "rcp":
-        root = "rcp.approx"
-    if type_name == "f64" and root == "rsqrt" and "ftz" in instruction.parts:
-        root = "rsqrt.approx"
-    # The correctly rounded f32 result is within what .approx promises.
+    if not modifiers.has("approx"):
+        return _rounded(instruction, context, modifiers, type_name, sources=1)
+    if type_name == "f32":  # the correctly rounded result is within what .approx promises
+        return _float(instruction, context, modifiers, type_name, sources=1)
+    if instruction.opcode != "rcp.approx.ftz.f64":
+        context.fail("the approximation in f64 is rcp.approx.ftz.f64")
+    return _float(instruction, context, modifiers, type_name, sources=1, root="rcp.approx")
+
+
+@lowers("rsqrt")
+def _reciprocal_root(instruction: Instruction, context: Context) -> Lowered:
+    modifiers = Modifiers(instruction, context)
+    type_name = modifiers.type("f32", "f64")
+    modifiers.need("the precision", "approx")
+    root = "rsqrt.approx" if type_name == "f64" and "ftz" in instruction.parts else "rsqrt"
     return _float(instruction, context, modifiers, type_name, sources=1, root=root)
 
 

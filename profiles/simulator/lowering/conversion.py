@@ -42,9 +42,9 @@ def _convert(instruction: Instruction, context: Context) -> Lowered:
         return _between_integers(instruction, context, modifiers, result, source)
     if (source == "f32" and result in (*_PAIRS, *_BYTE_PAIRS)) or {source, result} <= {"f16x2", *_BYTE_PAIRS}:
         return _packed(instruction, context, modifiers, result, source)
-    if source in _KINDS and result in _KINDS:
-        return _with_floats(instruction, context, modifiers, result, source)
-    context.fail(f"there is no conversion of .{source} to .{result}")
+    if source not in _KINDS or result not in _KINDS:
+        context.fail(f"there is no conversion of .{source} to .{result}")
+    return _with_floats(instruction, context, modifiers, result, source)
 
 
 def _between_integers(
@@ -80,9 +80,7 @@ def _register_type(instruction: Instruction, context: Context, index: int, type_
     return declared
 
 
-def _with_floats(
-    instruction: Instruction, context: Context, modifiers: Modifiers, result: str, source: str
-) -> Lowered:
+def _with_floats(instruction: Instruction, context: Context, modifiers: Modifiers, result: str, source: str) -> Lowered:
     rounding, integral = _rounding(modifiers, context, result, source)
     flags = [int(modifiers.has(name)) for name in ("ftz", "sat", "relu", "satfinite")]
     modifiers.finish()

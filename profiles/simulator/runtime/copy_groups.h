@@ -25,10 +25,10 @@ struct StartedCopy {
   LaneMask lanes = 0;  // whose bytes have not arrived
   uint32_t group = 0;
   uint32_t time = 0;
-  uint32_t bytes = 0;       // written by each lane: 4, 8 or 16
-  uint8_t read[kLanes];     // bytes read by each lane; the rest of `bytes` is zero
-  uint32_t target[kLanes];  // offsets in the block's shared memory
-  const std::byte* source[kLanes];
+  uint32_t bytes = 0;      // written by each lane: 4, 8 or 16
+  Lanes<uint32_t> read;    // bytes read by each lane; the rest of `bytes` is zero
+  Lanes<uint32_t> target;  // offsets in the block's shared memory
+  Lanes<std::byte*> source;
   std::shared_ptr<AsyncAccess> access;  // nullptr unless races are checked
 };
 

@@ -13,12 +13,11 @@
 //
 // Counters: a request with its sectors of global memory (16 bytes aligned to 16 never touch two),
 // the wavefronts of the shared side, and the bytes that are read.
-#include <algorithm>
 #include <cstring>
 #include <string>
 
-#include "memory.h"
-#include "shared_operand.h"
+#include "shared_addresses.h"
+#include "warp_memory.h"
 
 namespace roofgate::sim {
 namespace {
@@ -31,88 +30,115 @@ constexpr int kPoison = 0xff;
 enum Operand { kSource = kSharedOperands, kSourceOffset, kBytes, kReadBytes, kIgnore, kNegated };
 
 struct CopyRequest {
-  Lanes<uint32_t> target;
+  Warp& warp;
+  const Instruction& instruction;
+  uint32_t bytes;          // written by each lane
+  Lanes<uint32_t> read;    // bytes
+  Lanes<uint32_t> target;  // address, then offset in the block's own memory
   Lanes<uint64_t> source;
-  Lanes<uint32_t> read;  // bytes
-  uint32_t bytes;
+  Places places;  // of the source
 };
 
-CopyRequest read_copy(Warp& warp, const Instruction& instruction) {
+CopyRequest read_request(Warp& warp, const Instruction& instruction) {
   const int64_t* operands = instruction.operands;
-  CopyRequest request;
-  request.bytes = static_cast<uint32_t>(operands[kBytes]);
-  request.read = warp.lanes<uint32_t>(operands[kReadBytes]);
+  CopyRequest request{warp,
+                      instruction,
+                      static_cast<uint32_t>(operands[kBytes]),
+                      warp.lanes<uint32_t>(operands[kReadBytes]),
+                      shared_addresses(warp, instruction, 0, warp.executing),
+                      {},
+                      {}};
   const Lanes<uint64_t>& source = warp.lanes<uint64_t>(operands[kSource]);
   for (int l = 0; l < kLanes; ++l) request.source[l] = source[l] + operands[kSourceOffset];
-  each_lane(warp.executing,
-            [&](int lane) { request.target[lane] = shared_operand(warp, instruction, 0, lane); });
   return request;
 }
 
-[[noreturn]] void fail_lane(Warp& warp, const Instruction& instruction, int lane, Check check,
-                            const std::string& message, Space space, uint64_t address,
-                            uint32_t bytes) {
-  fail(warp, instruction, {check, message, LaneMask{1} << lane, space, address, bytes});
+[[noreturn]] void fail_lane(const CopyRequest& request, int lane, Check check, Space space,
+                            const std::string& message) {
+  const bool is_target = space == Space::kShared;
+  const uint64_t address = is_target ? request.target[lane] : request.source[lane];
+  const uint32_t bytes = is_target ? request.bytes : request.read[lane];
+  fail(request.warp, request.instruction,
+       {check, message, LaneMask{1} << lane, space, address, bytes});
 }
 
-void require_alignment(Warp& warp, const Instruction& instruction, int lane, Space space,
-                       uint64_t address, uint32_t bytes) {
-  if (address % bytes == 0) return;
-  fail_lane(
-      warp, instruction, lane, Check::kMisaligned,
-      "both addresses of a copy of " + std::to_string(bytes) + " bytes must be aligned to its size",
-      space, address, bytes);
+[[noreturn]] void fail_alignment(const CopyRequest& request, int lane, Space space) {
+  fail_lane(request, lane, Check::kMisaligned, space,
+            "both addresses of a copy of " + std::to_string(request.bytes) +
+                " bytes must be aligned to its size");
 }
 
-// Offset in the block's own memory.
-uint32_t check_target(Warp& warp, const Instruction& instruction, int lane, uint32_t address,
-                      uint32_t bytes) {
-  require_alignment(warp, instruction, lane, Space::kShared, address, bytes);
-  const SharedPlace place = shared_place(warp, instruction, address);
-  if (place.block != warp.block) {
-    fail_lane(warp, instruction, lane, Check::kOutOfBounds,
-              "cp.async writes to the shared memory of its own block only", Space::kShared, address,
-              bytes);
+uint32_t target_offset(const CopyRequest& request, int lane) {
+  const uint32_t address = request.target[lane];
+  if (address % request.bytes) fail_alignment(request, lane, Space::kShared);
+  Block* const own = request.warp.block;
+  const auto [block, offset] = shared_place(request.warp, request.instruction, address);
+  if (block != own) {
+    fail_lane(request, lane, Check::kOutOfBounds, Space::kShared,
+              "cp.async writes to the shared memory of its own block only");
   }
-  const uint32_t size = warp.block->shared_bytes;
-  if (place.offset > size || size - place.offset < bytes) {
-    fail_lane(warp, instruction, lane, Check::kOutOfBounds,
-              "a copy of " + std::to_string(bytes) + " bytes to offset " +
-                  std::to_string(place.offset) + " of " + std::to_string(size) +
-                  " bytes of shared memory",
-              Space::kShared, address, bytes);
+  if (uint64_t{offset} + request.bytes > own->shared_bytes) {
+    fail_lane(request, lane, Check::kOutOfBounds, Space::kShared,
+              "a copy of " + std::to_string(request.bytes) + " bytes to offset " +
+                  std::to_string(offset) + " of " + std::to_string(own->shared_bytes) +
+                  " bytes of shared memory");
   }
-  return place.offset;
+  return offset;
+}
+
+void check_targets(CopyRequest& request) {
+  const uint64_t size = request.warp.block->shared_bytes;
+  const LaneMask questionable = lanes_where(request.warp.executing, [&](int l) {
+    const uint32_t address = request.target[l];
+    return (address & (request.bytes - 1)) != 0 || uint64_t{address} + request.bytes > size;
+  });
+  each_lane(questionable, [&](int lane) { request.target[lane] = target_offset(request, lane); });
+}
+
+[[noreturn]] void fail_source(const CopyRequest& request, int lane) {
+  if (request.source[lane] % request.bytes) fail_alignment(request, lane, Space::kGlobal);
+  fail_lane(request, lane, Check::kOutOfBounds, Space::kGlobal,
+            "reads " + std::to_string(request.read[lane]) + " bytes for a copy of " +
+                std::to_string(request.bytes));
 }
 
 // Reads that are no power of two go in pieces that are, and so are aligned.
-const std::byte* check_source(Warp& warp, const Instruction& instruction, int lane,
-                              uint64_t address, uint32_t bytes) {
-  const std::byte* source = nullptr;
+std::byte* access_pieces(const CopyRequest& request, int lane) {
+  const uint64_t source = request.source[lane];
+  const uint32_t bytes = request.read[lane];
   for (uint32_t done = 0; done < bytes;) {
     const uint32_t piece = 1u << (31 - __builtin_clz(bytes - done));
-    const std::byte* found =
-        access_global(warp, instruction, lane, address + done, piece, Access::kRead);
-    if (!done) source = found;
+    access_global(request.warp, request.instruction, lane, source + done, piece, Access::kRead);
     done += piece;
   }
-  return source;
+  return reinterpret_cast<std::byte*>(source);
 }
 
-void add_lane(Warp& warp, const Instruction& instruction, int lane, const CopyRequest& request,
-              StartedCopy& copy) {
-  const uint32_t read = request.read[lane];
-  const uint64_t source = request.source[lane];
-  if (read > request.bytes) {
-    fail_lane(
-        warp, instruction, lane, Check::kOutOfBounds,
-        "reads " + std::to_string(read) + " bytes for a copy of " + std::to_string(request.bytes),
-        Space::kGlobal, source, read);
+void check_sources(CopyRequest& request) {
+  Warp& warp = request.warp;
+  const Instruction& instruction = request.instruction;
+  const LaneMask wrong = lanes_where(warp.executing, [&](int l) {
+    return (request.source[l] & (request.bytes - 1)) != 0 || request.read[l] > request.bytes;
+  });
+  each_lane(wrong, [&](int lane) { fail_source(request, lane); });
+  const LaneMask reading = lanes_where(warp.executing, [&](int l) { return request.read[l] > 0; });
+  const LaneMask whole =
+      lanes_where(warp.executing, [&](int l) { return request.read[l] == request.bytes; });
+  if (whole == reading) {
+    request_global({warp, instruction, reading, request.bytes, Access::kRead}, request.source,
+                   request.places);
+    return;
   }
-  require_alignment(warp, instruction, lane, Space::kGlobal, source, request.bytes);
-  copy.target[lane] = check_target(warp, instruction, lane, request.target[lane], request.bytes);
-  copy.source[lane] = check_source(warp, instruction, lane, source, read);
-  copy.read[lane] = static_cast<uint8_t>(read);
+  count_global(warp, instruction, request.source, reading, request.bytes);
+  each_lane(reading, [&](int lane) { request.places[lane] = access_pieces(request, lane); });
+}
+
+void count_target(const CopyRequest& request) {
+  Warp& warp = request.warp;
+  if (!launch_of(warp).options.count) return;
+  SiteCounters& site = counters_of(warp, request.instruction);
+  site.wavefronts += shared_wavefronts(request.target, warp.executing, request.bytes);
+  each_lane(warp.executing, [&](int lane) { site.bytes += request.read[lane]; });
 }
 
 std::shared_ptr<AsyncAccess> access_at(Warp& warp, const Instruction& instruction, uint32_t time) {
@@ -144,58 +170,67 @@ LaneMask lanes_with_open_group(const Warp& warp, LaneMask lanes, uint32_t group)
   return lanes_where(lanes, [&](int l) { return warp.copies.committed[l] == group; });
 }
 
-void count(Warp& warp, const Instruction& instruction, const CopyRequest& request) {
-  const LaneMask reading = lanes_where(warp.executing, [&](int l) { return request.read[l] > 0; });
-  count_global(warp, instruction, request.source, reading, request.bytes);
-  if (!launch_of(warp).options.count) return;
-  SiteCounters& site = counters_of(warp, instruction);
-  site.wavefronts += shared_wavefronts(request.target, warp.executing, request.bytes);
-  each_lane(reading, [&](int lane) { site.bytes += request.read[lane]; });
-}
-
-Status start(Warp& warp, const Instruction& instruction, const CopyRequest& request) {
+Status start(CopyRequest request) {
+  Warp& warp = request.warp;
+  check_targets(request);
+  check_sources(request);
+  count_target(request);
   for (LaneMask rest = warp.executing; rest;) {
     StartedCopy& copy = warp.copies.started.emplace_back();
-    copy.time = ++warp.copies.time;
-    copy.bytes = request.bytes;
     copy.group = warp.copies.committed[first_lane(rest)];
     copy.lanes = lanes_with_open_group(warp, rest, copy.group);
-    each_lane(copy.lanes, [&](int lane) { add_lane(warp, instruction, lane, request, copy); });
-    mark_in_flight(warp, instruction, copy);
+    copy.time = ++warp.copies.time;
+    copy.bytes = request.bytes;
+    copy.read = request.read;
+    copy.target = request.target;
+    copy.source = request.places;
+    mark_in_flight(warp, request.instruction, copy);
     rest &= ~copy.lanes;
   }
-  count(warp, instruction, request);
   return Status::kNext;
 }
 
 Status copy(Warp& warp, const Instruction& instruction) {
-  return start(warp, instruction, read_copy(warp, instruction));
+  return start(read_request(warp, instruction));
 }
 
 // Lanes for which the predicate holds read nothing and write zeros.
 Status copy_unless(Warp& warp, const Instruction& instruction) {
-  CopyRequest request = read_copy(warp, instruction);
+  CopyRequest request = read_request(warp, instruction);
   const LaneMask holds = warp.predicate(instruction.operands[kIgnore]);
   const LaneMask ignored = instruction.operands[kNegated] ? ~holds : holds;
   each_lane(ignored, [&](int lane) { request.read[lane] = 0; });
-  return start(warp, instruction, request);
+  return start(request);
 }
 
 // --- arrival ---
 
-void land_lane(const StartedCopy& copy, int lane, std::byte* shared) {
-  std::byte* target = shared + copy.target[lane];
+template <size_t kBytes>
+void land_whole(const StartedCopy& copy, LaneMask lanes, std::byte* shared) {
+  each_lane(lanes, [&](int l) { std::memcpy(shared + copy.target[l], copy.source[l], kBytes); });
+}
+
+void land_part(const StartedCopy& copy, int lane, std::byte* shared) {
+  std::byte* const target = shared + copy.target[lane];
   const uint32_t read = copy.read[lane];
   if (read) std::memcpy(target, copy.source[lane], read);
   std::memset(target + read, 0, copy.bytes - read);
 }
 
+void write_bytes(const StartedCopy& copy, LaneMask lanes, std::byte* shared) {
+  const LaneMask whole = lanes_where(lanes, [&](int l) { return copy.read[l] == copy.bytes; });
+  if (copy.bytes == 16) land_whole<16>(copy, whole, shared);
+  if (copy.bytes == 8) land_whole<8>(copy, whole, shared);
+  if (copy.bytes == 4) land_whole<4>(copy, whole, shared);
+  each_lane(lanes & ~whole, [&](int lane) { land_part(copy, lane, shared); });
+}
+
 void land(Block& block, StartedCopy& copy, LaneMask lanes) {
-  each_lane(lanes, [&](int lane) {
-    land_lane(copy, lane, block.shared);
-    if (copy.access) end_async_write(*copy.access, block, copy.target[lane], copy.bytes);
-  });
+  write_bytes(copy, lanes, block.shared);
   copy.lanes &= ~lanes;
+  if (!copy.access) return;
+  each_lane(lanes,
+            [&](int lane) { end_async_write(*copy.access, block, copy.target[lane], copy.bytes); });
 }
 
 // `due(copy)` says for which lanes of a copy the bytes are to arrive. Returns the latest of these

@@ -70,7 +70,7 @@ Answer refuse_block(const Device& device, const Dim3& block) {
     return std::nullopt;
   }
   return Refusal{
-      CudaError::kInvalidConfiguration,
+      CudaError::kInvalidValue,
       "a block of " + words(block) + " threads; the device takes 1 to " + std::to_string(most) +
           " threads, at most " + std::to_string(device[kMaxBlockX]) + " x " +
           std::to_string(device[kMaxBlockY]) + " x " + std::to_string(device[kMaxBlockZ])};

@@ -16,6 +16,7 @@ enum class CudaError : int {
   kSuccess = 0,
   kInvalidValue = 1,
   kMemoryAllocation = 2,
+  kInvalidConfiguration = 9,
   kInvalidSymbol = 13,
   kInvalidDeviceFunction = 98,
   kInvalidDevice = 101,

@@ -134,6 +134,11 @@ void GlobalShadow::check_cells(const Query& query, Page& page, uint64_t address,
   };
   const auto offset = static_cast<uint32_t>(address % kPageBytes);
   const SpinGuard guard(page.busy);
+  Cell* const cell = query.async_clock ? nullptr : page.cells.find(offset, bytes);
+  if (cell && !find_conflict(*cell, query.mark, query.observer)) {
+    if (query.mark.writes && !query.mark.strong) return record_write(*cell, query.mark);
+    return record_other(*cell, query.mark, kKeptAccesses);
+  }
   if (query.mark.writes && !query.mark.strong) {
     page.cells.replace(offset, bytes, look, [&](Cell& cell) { record_write(cell, query.mark); });
     return;

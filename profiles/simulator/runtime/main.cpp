@@ -6,7 +6,7 @@
 //   attribute NUMBER VALUE               of the device, as cudaDeviceGetAttribute gives it
 //   options RACES COUNT SEED THREADS LIMIT
 //   timeout SECONDS
-//   kernel NAME PATH {OFFSET BYTES}...   a kernel's program file and its parameters
+//   kernel NAME COUNT {OFFSET BYTES}... PATH    a kernel's parameters and its program file
 //   launch NAME X Y Z X Y Z X Y Z BYTES HEX|-   grid, block, cluster, dynamic shared, parameters
 //   library PATH                         a kernel library's host code
 //   call FUNCTION HEX                    int FUNCTION(struct*, stream) of the library
@@ -85,8 +85,6 @@ class Words {
     return value;
   }
 
-  bool more() { return !(stream_ >> std::ws).eof(); }
-
   std::string rest() {
     std::string text;
     std::getline(stream_ >> std::ws, text);
@@ -161,11 +159,12 @@ class Server {
 
   void add_kernel(Words& words) {
     const auto name = words.next<std::string>();
-    LoadedKernel kernel{read_program(words.next<std::string>()), {}};
-    while (words.more()) {
+    LoadedKernel kernel;
+    for (auto count = words.next<int>(); count > 0; --count) {
       const auto offset = words.next<uint32_t>();
       kernel.parameters.push_back({offset, words.next<uint32_t>()});
     }
+    kernel.program = read_program(words.rest());
     session().kernels[name] = std::move(kernel);
   }
 
@@ -182,7 +181,7 @@ class Server {
   }
 
   void open_library(Words& words) {
-    library_ = dlopen(words.next<std::string>().c_str(), RTLD_NOW | RTLD_LOCAL);
+    library_ = dlopen(words.rest().c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library_) throw std::runtime_error(dlerror());
   }
 

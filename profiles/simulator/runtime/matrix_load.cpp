@@ -5,10 +5,11 @@
 // registers lane l holds elements 2 (l % 4) and the next of row l / 4, or of column l / 4 with
 // .trans. Each matrix is counted as one request of eight rows: one wavefront unless rows share
 // banks.
+#include <bit>
 #include <cstring>
 
 #include "full_warp.h"
-#include "shared_operand.h"
+#include "shared_addresses.h"
 #include "warp_memory.h"
 
 namespace roofgate::sim {
@@ -23,27 +24,45 @@ struct Matrix {
   uint16_t element[kRows][kColumns];
 };
 
-// Which element is the low (0) or high (1) half of a lane's register.
-template <bool kTransposed>
+// With .trans: which element is the low (0) or high (1) half of a lane's register.
 uint16_t& element_of(Matrix& matrix, int lane, int half) {
-  const int major = lane / kThreads, minor = 2 * (lane % kThreads) + half;
-  return kTransposed ? matrix.element[minor][major] : matrix.element[major][minor];
+  return matrix.element[2 * (lane % kThreads) + half][lane / kThreads];
 }
 
 template <bool kTransposed>
-void to_fragment(Matrix& matrix, Lanes<uint32_t>& fragment) {
+void to_fragment(Matrix& matrix, Lanes<uint32_t>& fragment);
+template <bool kTransposed>
+void to_matrix(const Lanes<uint32_t>& fragment, Matrix& matrix);
+
+template <>
+void to_fragment<true>(Matrix& matrix, Lanes<uint32_t>& fragment) {
+#pragma GCC unroll 32
   for (int l = 0; l < kLanes; ++l) {
-    fragment[l] = element_of<kTransposed>(matrix, l, 0) |
-                  uint32_t{element_of<kTransposed>(matrix, l, 1)} << 16;
+    fragment[l] = element_of(matrix, l, 0) | uint32_t{element_of(matrix, l, 1)} << 16;
   }
 }
 
-template <bool kTransposed>
-void to_matrix(const Lanes<uint32_t>& fragment, Matrix& matrix) {
+template <>
+void to_matrix<true>(const Lanes<uint32_t>& fragment, Matrix& matrix) {
+#pragma GCC unroll 32
   for (int l = 0; l < kLanes; ++l) {
-    element_of<kTransposed>(matrix, l, 0) = static_cast<uint16_t>(fragment[l]);
-    element_of<kTransposed>(matrix, l, 1) = static_cast<uint16_t>(fragment[l] >> 16);
+    element_of(matrix, l, 0) = static_cast<uint16_t>(fragment[l]);
+    element_of(matrix, l, 1) = static_cast<uint16_t>(fragment[l] >> 16);
   }
+}
+
+// Lanes that hold rows hold a matrix as it lies in memory.
+static_assert(std::endian::native == std::endian::little);
+static_assert(sizeof(Matrix) == sizeof(Lanes<uint32_t>));
+
+template <>
+void to_fragment<false>(Matrix& matrix, Lanes<uint32_t>& fragment) {
+  std::memcpy(&fragment, &matrix, sizeof matrix);
+}
+
+template <>
+void to_matrix<false>(const Lanes<uint32_t>& fragment, Matrix& matrix) {
+  std::memcpy(&matrix, &fragment, sizeof matrix);
 }
 
 // Where the rows of all matrices lie, checked and counted: as a request of 16 bytes by each lane
@@ -52,10 +71,7 @@ template <int kMatrices>
 Places row_places(Warp& warp, const Instruction& instruction, int first_operand, Access access) {
   constexpr int kLanesWithRow = kMatrices * kRows;
   constexpr LaneMask kRowLanes = kAllLanes >> (kLanes - kLanesWithRow);
-  Lanes<uint32_t> addresses = {};
-  for (int lane = 0; lane < kLanesWithRow; ++lane) {
-    addresses[lane] = shared_operand(warp, instruction, first_operand, lane);
-  }
+  const Lanes<uint32_t> addresses = shared_addresses(warp, instruction, first_operand, kRowLanes);
   Places places;
   request_shared({warp, instruction, kRowLanes, kRowBytes, access}, addresses, places);
   return places;

@@ -35,6 +35,10 @@ const VectorClock& clock_of(const AsyncAccess& access) {
   return is_generic(access) ? access.clock : access.issuer_clock;
 }
 
+bool is_in_order(const Cell& cell, const Mark& mark, const Observer& observer, bool reads) {
+  return !cell.in_flight && (cell.initialised || !reads) && !find_conflict(cell, mark, observer);
+}
+
 const char* action_of(const Mark& mark) {
   if (mark.strong) return mark.writes ? "atomic" : "volatile or atomic read";
   return mark.writes ? "write" : "read";
@@ -50,7 +54,7 @@ struct SharedShadow::Query {
   uint32_t offset;
   uint32_t bytes;
   LaneMask lanes;
-  std::string action;
+  const char* action;
   Mark mark;
   Observer observer;
   bool reads;
@@ -80,13 +84,13 @@ Finding SharedShadow::unordered(const Query& query, const Mark& other) const {
   const std::string there = " at {site " + std::to_string(other.site) + "}";
   Finding finding{Check::kSharedRace, ""};
   if (is_awaited(other)) {
-    finding.message = "the " + query.action + " is not ordered after the " + party.action +
+    finding.message = std::string("the ") + query.action + " is not ordered after the " + party.action +
                       " by warp " + std::to_string(party.warp) + there +
                       ": a barrier or other synchronisation is missing";
   } else {
     const bool is_product = party.action.starts_with("wgmma");
     finding.check = is_product ? Check::kWgmma : Check::kCopyInFlight;
-    finding.message = "the " + query.action + " touches bytes that the " + party.action + there +
+    finding.message = std::string("the ") + query.action + " touches bytes that the " + party.action + there +
                       (other.writes ? " still writes" : " still reads") +
                       ": it has to be waited for first";
   }
@@ -102,12 +106,12 @@ std::optional<Finding> SharedShadow::judge(const Query& query, const Cell& cell)
   }
   if (query.reads && !cell.initialised) {
     return Finding{Check::kUninitialisedShared,
-                   "the " + query.action + " is of shared memory that nobody has written"};
+                   std::string("the ") + query.action + " is of shared memory that nobody has written"};
   }
   const Mark& writer = cell.writer;
   const bool may_be_stale = query.async_clock && writer.exists() && writer.generic_proxy;
   if (may_be_stale && (*query.async_clock)[writer.agent] < writer.time) {
-    Finding finding{Check::kProxyFence, "the " + query.action + " may not see the write at {site " +
+    Finding finding{Check::kProxyFence, std::string("the ") + query.action + " may not see the write at {site " +
                                             std::to_string(writer.site) +
                                             "}: fence.proxy.async is missing between them"};
     finding.other = party_of(query, writer);
@@ -138,26 +142,28 @@ void SharedShadow::access(Warp& warp, const Instruction& instruction, int lane, 
   mark.strong = is_strong(kind);
   mark.writes = writes(kind);
   const Observer observer{kOwnCluster, warp.clock, kNothingRemote};
-  const auto needs_report = [&](const Cell& cell) {
-    return cell.in_flight || (reads(kind) && !cell.initialised) ||
-           find_conflict(cell, mark, observer);
-  };
-  bool reported = false;
-  const auto look = [&](const Cell& cell) {
-    if (!needs_report(cell)) return;
-    const Query query{warp,     instruction,         owner,           offset,
-                      bytes,    LaneMask{1} << lane, action_of(mark), mark,
-                      observer, reads(kind),         nullptr};
-    check(query, cell, reported);
-  };
-  if (kind == Access::kWrite) {
-    cells_.replace(offset, bytes, look, [&](Cell& cell) { record_write(cell, mark); });
-    return;
+  Cell* const cell = cells_.find(offset, bytes);
+  if (cell && is_in_order(*cell, mark, observer, reads(kind))) {
+    if (kind == Access::kWrite) return record_write(*cell, mark);
+    cell->initialised |= mark.writes;
+    return record_other(*cell, mark, kNoLimit);
   }
-  cells_.each(offset, bytes, [&](Cell& cell) {
+  access_any({warp, instruction, owner, offset, bytes, LaneMask{1} << lane, action_of(mark), mark,
+              observer, reads(kind), nullptr});
+}
+
+// The same for any cells, with reports.
+void SharedShadow::access_any(const Query& query) {
+  bool reported = false;
+  const auto look = [&](const Cell& cell) { check(query, cell, reported); };
+  if (query.mark.writes && !query.mark.strong) {
+    const auto update = [&](Cell& cell) { record_write(cell, query.mark); };
+    return cells_.replace(query.offset, query.bytes, look, update);
+  }
+  cells_.each(query.offset, query.bytes, [&](Cell& cell) {
     look(cell);
-    record_other(cell, mark, kNoLimit);
-    cell.initialised |= mark.writes;
+    record_other(cell, query.mark, kNoLimit);
+    cell.initialised |= query.mark.writes;
   });
 }
 
@@ -168,28 +174,32 @@ void SharedShadow::remember(const AsyncAccess& access) {
   last_actor_ = key;
 }
 
+SharedShadow::Query SharedShadow::query_of(const AsyncAccess& access, const Block& owner,
+                                           uint32_t offset, uint32_t bytes, bool writes) {
+  const LaneMask lanes = access.issuer.lane < 0 ? 0 : LaneMask{1} << access.issuer.lane;
+  return {*access.warp,
+          *access.instruction,
+          owner,
+          offset,
+          bytes,
+          lanes,
+          access.issuer.action.c_str(),
+          mark_of(access, writes),
+          {kOwnCluster, clock_of(access), kNothingRemote},
+          !writes,
+          is_generic(access) ? nullptr : &access.clock};
+}
+
 void SharedShadow::begin_write(const AsyncAccess& access, Block& owner, uint32_t offset,
                                uint32_t bytes) {
   remember(access);
-  const Mark mark = mark_of(access, true);
-  const Query query{*access.warp,
-                    *access.instruction,
-                    owner,
-                    offset,
-                    bytes,
-                    access.issuer.lane < 0 ? 0 : LaneMask{1} << access.issuer.lane,
-                    access.issuer.action,
-                    mark,
-                    {kOwnCluster, clock_of(access), kNothingRemote},
-                    false,
-                    is_generic(access) ? nullptr : &access.clock};
+  const Query query = query_of(access, owner, offset, bytes, true);
   bool reported = false;
-  cells_.replace(
-      offset, bytes, [&](const Cell& cell) { check(query, cell, reported); },
-      [&](Cell& cell) {
-        record_write(cell, mark);
-        cell.in_flight = true;
-      });
+  const auto look = [&](const Cell& cell) { check(query, cell, reported); };
+  cells_.replace(offset, bytes, look, [&](Cell& cell) {
+    record_write(cell, query.mark);
+    cell.in_flight = true;
+  });
 }
 
 void SharedShadow::end_write(const AsyncAccess& access, uint32_t offset, uint32_t bytes) {
@@ -202,23 +212,7 @@ void SharedShadow::end_write(const AsyncAccess& access, uint32_t offset, uint32_
 
 void SharedShadow::read(const AsyncAccess& access, Block& owner, uint32_t offset, uint32_t bytes) {
   remember(access);
-  const Mark mark = mark_of(access, false);
-  const Query query{*access.warp,
-                    *access.instruction,
-                    owner,
-                    offset,
-                    bytes,
-                    access.issuer.lane < 0 ? 0 : LaneMask{1} << access.issuer.lane,
-                    access.issuer.action,
-                    mark,
-                    {kOwnCluster, clock_of(access), kNothingRemote},
-                    true,
-                    is_generic(access) ? nullptr : &access.clock};
-  bool reported = false;
-  cells_.each(offset, bytes, [&](Cell& cell) {
-    check(query, cell, reported);
-    record_other(cell, mark, kNoLimit);
-  });
+  access_any(query_of(access, owner, offset, bytes, false));
 }
 
 void begin_async_write(const AsyncAccess& access, Block& block, uint32_t offset, uint32_t bytes) {

@@ -40,6 +40,9 @@ class SharedShadow {
   Finding unordered(const Query& query, const Mark& other) const;
   bool is_awaited(const Mark& mark) const;
   Party party_of(const Query& query, const Mark& mark) const;
+  void access_any(const Query& query);
+  static Query query_of(const AsyncAccess& access, const Block& owner, uint32_t offset,
+                        uint32_t bytes, bool writes);
   void remember(const AsyncAccess& access);
 
   ShadowCells cells_;

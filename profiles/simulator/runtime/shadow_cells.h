@@ -8,7 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <deque>
+#include <memory>
 #include <vector>
 
 #include "memory.h"
@@ -54,7 +54,7 @@ struct Observer {
 struct Cell {
   Mark writer;               // the last weak write
   std::vector<Mark> others;  // reads and strong writes since
-  uint32_t children = 0;     // place of the first of its four parts; 0: never divided
+  Cell* parts = nullptr;     // of a quarter of its bytes each; nullptr: never divided
   bool divided = false;
   bool initialised = false;
   bool in_flight = false;  // `writer` is an asynchronous write that has not ended
@@ -101,8 +101,20 @@ inline void record_write(Cell& cell, const Mark& mark) {
 class ShadowCells {
  public:
   static constexpr uint32_t kCellBytes = 16;
+  static constexpr uint32_t kParts = 4;
 
   explicit ShadowCells(uint32_t bytes) : cells_((bytes + kCellBytes - 1) / kCellBytes) {}
+
+  // The undivided cell of exactly these bytes, if it is one of the usual sizes; else nullptr.
+  Cell* find(uint32_t offset, uint32_t bytes) {
+    Cell* cell = &cells_[offset / kCellBytes];
+    if (bytes == kCellBytes / kParts && cell->divided) {
+      cell = &cell->parts[offset / bytes % kParts];
+    } else if (bytes != kCellBytes) {
+      return nullptr;
+    }
+    return cell->divided ? nullptr : cell;
+  }
 
   // Calls visit(cell) for undivided cells that together are exactly these bytes.
   template <class Visit>
@@ -122,8 +134,6 @@ class ShadowCells {
   }
 
  private:
-  static constexpr uint32_t kParts = 4;
-
   template <class Whole>
   void cover(uint32_t offset, uint32_t bytes, Whole whole) {
     const uint32_t end = offset + bytes;
@@ -146,7 +156,7 @@ class ShadowCells {
     for (uint32_t i = begin / part; i * part < end; ++i) {
       const uint32_t from = std::max(begin, i * part) - i * part;
       const uint32_t to = std::min(end, (i + 1) * part) - i * part;
-      cover(parts_[cell.children + i], part, from, to, whole);
+      cover(cell.parts[i], part, from, to, whole);
     }
   }
 
@@ -156,13 +166,13 @@ class ShadowCells {
       visit(cell);
       return;
     }
-    for (uint32_t i = 0; i < kParts; ++i) leaves(parts_[cell.children + i], visit);
+    for (uint32_t i = 0; i < kParts; ++i) leaves(cell.parts[i], visit);
   }
 
   void divide(Cell& cell);
 
   std::vector<Cell> cells_;
-  std::deque<Cell> parts_ = std::deque<Cell>(1);  // in fours; place 0 is nobody's
+  std::vector<std::unique_ptr<Cell[]>> parts_;  // of all cells that were ever divided
 };
 
 }  // namespace roofgate::sim

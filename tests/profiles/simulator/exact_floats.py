@@ -24,10 +24,12 @@ class Format:
 
     @property
     def bias(self) -> int:
+        """What is added to an exponent."""
         return 2 ** (self.exponent_bits - 1) - 1
 
     @property
     def sign(self) -> int:
+        """The bit of the sign."""
         return 1 << (self.exponent_bits + self.mantissa_bits)
 
     @property
@@ -37,10 +39,12 @@ class Format:
 
     @property
     def infinity(self) -> int:
+        """Bits of the positive infinity; of no meaning without one."""
         return (2**self.exponent_bits - 1) << self.mantissa_bits
 
     @property
     def largest(self) -> int:
+        """Bits of the largest finite number."""
         return (self.infinity if self.infinite else self.nan) - 1
 
     def value(self, bits: int) -> Number:
@@ -183,7 +187,7 @@ def negate(a: Number) -> Number:
 
 
 def fused(a: Number, b: Number, c: Number, mode: str = "rn") -> Number:
-    """a * b + c without rounding between."""
+    """The sum a * b + c without rounding between."""
     return add(multiply(a, b), c, mode)
 
 

@@ -50,7 +50,7 @@ def execute(memory: DeviceMemory, instructions: Sequence[str], result: str, **in
         arguments=[output, *places],
         memory=memory,
     )
-    assert outcome.findings == ()
+    assert outcome.findings == (), outcome.findings
     return [output.array[index * padded : index * padded + cases].copy() for index in range(len(instructions))]
 
 

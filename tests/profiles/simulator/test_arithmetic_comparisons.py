@@ -1,4 +1,4 @@
-"""setp, set, selp, slct and testp: ordered and unordered comparisons, their combination with a predicate, and choices."""
+"""Comparisons: ordered and unordered, their combination with a predicate, and choices (selp, slct, testp)."""
 
 from __future__ import annotations
 
@@ -76,8 +76,11 @@ def test_ftz_compares_subnormal_numbers_as_zero(memory: DeviceMemory) -> None:
 
 
 def test_combination_with_a_predicate(memory: DeviceMemory) -> None:
-    """p = (a < b) op c and q = !(a < b) op c, with c negated or not."""
-    a, b, c = (np.array(column, np.int32) for column in zip(*((x, y, z) for x in (1, 2) for y in (1, 2) for z in (0, 1))))
+    """With p = (a < b) op c and q = !(a < b) op c, with c negated or not."""
+    a, b, c = (
+        np.array(column, np.int32)
+        for column in zip(*((x, y, z) for x in (1, 2) for y in (1, 2) for z in (0, 1)), strict=True)
+    )
     operations = {"and": operator.and_, "or": operator.or_, "xor": operator.xor}
     instructions = [
         f"setp.ne.s32 %t, %c, 0; setp.lt.{name}.s32 %p|%q, %a, %b, {sign}%t;"
@@ -93,7 +96,7 @@ def test_combination_with_a_predicate(memory: DeviceMemory) -> None:
 
 
 def test_the_destination_may_be_the_predicate_operand(memory: DeviceMemory) -> None:
-    """setp.and p|q, a, b, p reads p before it is written."""
+    """``setp.and`` p|q, a, b, p reads p before it is written."""
     a, b = np.array([1, 1, 3], np.int32), np.array([2, 2, 2], np.int32)
     c = np.array([1, 0, 1], np.int32)
     text = "setp.ne.s32 %p, %c, 0; setp.lt.and.s32 %p|%q, %a, %b, %p; selp.u32 %d, 5, 7, %q; @%p mov.u32 %d, 6;"
@@ -119,7 +122,7 @@ def test_set_gives_all_ones_or_one(memory: DeviceMemory) -> None:
 
 @pytest.mark.parametrize("bits", [16, 32, 64])
 def test_choices(memory: DeviceMemory, bits: int) -> None:
-    """selp takes a where the predicate holds; slct where c >= 0, which -0 is and NaN is not."""
+    """``selp`` takes a where the predicate holds; slct where c >= 0, which -0 is and NaN is not."""
     a = np.arange(6).astype(f"uint{bits}")
     b = (a + 100).astype(f"uint{bits}")
     c = np.array([1, -1, 0, -0.0, np.nan, -1e-40], np.float32)
@@ -159,8 +162,14 @@ def test_testp(memory: DeviceMemory, type_name: str) -> None:
         ("setp.lt.ftz.s32 %p, %a, %b;", "ftz"),
         ("add.sat.u32 %d, %a, %b;", ".sat is not understood"),
         ("mul.u32 %d, %a, %b;", "needs the part of the product"),
-        ("mul.wide.u64 %d, %a, %b;", "another size"),
-        ("fma.rn.oob.f16 %d, %a, %b, %a;", ".oob"),
+        ("mul.wide.u64 %d, %a, %b;", "twice 64 bits"),
+        ("mul.lo.u64 %d, %a, %b;", "another size"),
+        ("fma.rn.oob.f16 %d, %a, %b, %a;", ".oob is not understood"),
+        ("fma.rn.sat.relu.f16 %d, %a, %b, %a;", "exclude"),
+        ("add.ftz.bf16 %d, %a, %b;", ".ftz is not understood"),
+        ("sin.approx.sat.f32 %d, %a;", ".sat is not understood"),
+        ("add.rz.f16 %d, %a, %b;", ".rz is not understood"),
+        ("sqrt.approx.f64 %d, %a;", "rcp.approx.ftz.f64"),
         ("cvt.f16.f32 %d, %a;", "rounding"),
         ("cvt.rn.e4m3x2.f32 %d, %a, %b;", "satfinite"),
         ("lop3.b32 %d, %a, %b, %a, 256;", "0 to 255"),

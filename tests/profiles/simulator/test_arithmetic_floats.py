@@ -1,4 +1,4 @@
-"""add sub mul fma div rcp sqrt of f32 and f64 are the exact results rounded once, in each mode; and what changes signs."""
+"""Arithmetic of f32 and f64: the exact results rounded once, in each mode; modifiers, extrema and signs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NAN32 = 0x7FFFFFFF
 BINARY: dict[str, Callable[[Number, Number, str], Number]] = {
     "add": exact.add,
     "sub": lambda a, b, mode: exact.add(a, exact.negate(b), mode),
-    "mul": lambda a, b, mode: exact.multiply(a, b),
-    "div": lambda a, b, mode: exact.divide(a, b),
+    "mul": lambda a, b, _mode: exact.multiply(a, b),
+    "div": lambda a, b, _mode: exact.divide(a, b),
 }
 
 
@@ -133,7 +133,7 @@ def test_xorsign_takes_magnitudes_and_the_sign_of_the_product(memory: DeviceMemo
 
 
 def test_signs(memory: DeviceMemory) -> None:
-    """neg and abs change the sign of zeros and infinities too; copysign gives a's sign to b."""
+    """``neg`` and abs change the sign of zeros and infinities too; copysign gives a's sign to b."""
     a = np.array([0.0, -0.0, 1.5, -1.5, np.inf, -np.inf], np.float32)
     b = np.array([2.0, 2.0, -2.0, -2.0, 0.0, 0.0], np.float32)
     negative, absolute, copied = execute(

@@ -36,7 +36,7 @@ def saturated(number: Number) -> Number:
 
 @pytest.mark.parametrize("type_name", FORMATS)
 def test_sums_and_products(memory: DeviceMemory, type_name: str) -> None:
-    """add sub mul: rounding to f32 first must not show."""
+    """``add`` sub mul: rounding to f32 first must not show."""
     number_format = FORMATS[type_name]
     a, b = pairs(halves(number_format, 60))
     results = execute(memory, [f"{name}.{type_name} %d, %a, %b;" for name in ("add", "sub", "mul")], "uint16", a=a, b=b)
@@ -81,7 +81,7 @@ def test_f16_ftz_and_sat(memory: DeviceMemory) -> None:
 
 @pytest.mark.parametrize("type_name", FORMATS)
 def test_extrema_and_signs(memory: DeviceMemory, type_name: str) -> None:
-    """min and max prefer numbers to NaN, .NaN does not; neg and abs change the sign bit alone."""
+    """``min`` and max prefer numbers to NaN, .NaN does not; neg and abs change the sign bit alone."""
     number_format = FORMATS[type_name]
     a, b = pairs(halves(number_format, 20))
     names = ["min", "max", "max.NaN"]

@@ -45,14 +45,14 @@ def remainder(a: int, b: int) -> int:
 
 
 BINARY: dict[str, Callable[[int, int, int], int]] = {
-    "add": lambda a, b, bits: a + b,
-    "sub": lambda a, b, bits: a - b,
-    "mul.lo": lambda a, b, bits: a * b,
+    "add": lambda a, b, _bits: a + b,
+    "sub": lambda a, b, _bits: a - b,
+    "mul.lo": lambda a, b, _bits: a * b,
     "mul.hi": lambda a, b, bits: a * b >> bits,
-    "min": lambda a, b, bits: min(a, b),
-    "max": lambda a, b, bits: max(a, b),
-    "div": lambda a, b, bits: truncated_quotient(a, b),
-    "rem": lambda a, b, bits: remainder(a, b),
+    "min": lambda a, b, _bits: min(a, b),
+    "max": lambda a, b, _bits: max(a, b),
+    "div": lambda a, b, _bits: truncated_quotient(a, b),
+    "rem": lambda a, b, _bits: remainder(a, b),
 }
 
 
@@ -69,7 +69,7 @@ def test_operations_of_two_numbers(memory: DeviceMemory, type_name: str) -> None
 
 @pytest.mark.parametrize("type_name", TYPES)
 def test_operations_of_three_numbers(memory: DeviceMemory, type_name: str) -> None:
-    """mad.lo, mad.hi and sad."""
+    """``mad.lo``, mad.hi and sad."""
     numpy_type, bits = TYPES[type_name], int(type_name[1:])
     a, b = pairs(integers(numpy_type))
     c = np.random.default_rng(2).permutation(a)
@@ -85,7 +85,7 @@ def test_operations_of_three_numbers(memory: DeviceMemory, type_name: str) -> No
 
 @pytest.mark.parametrize("type_name", ["u16", "s16", "u32", "s32"])
 def test_wide_products(memory: DeviceMemory, type_name: str) -> None:
-    """mul.wide and mad.wide give twice the bits, with the sign of the type."""
+    """``mul.wide`` and mad.wide give twice the bits, with the sign of the type."""
     numpy_type = TYPES[type_name]
     wide = TYPES[f"{type_name[0]}{2 * int(type_name[1:])}"]
     a, b = pairs(integers(numpy_type))
@@ -135,7 +135,7 @@ def test_24_bit_products(memory: DeviceMemory, type_name: str) -> None:
 
 @pytest.mark.parametrize("type_name", ["s16", "s32", "s64"])
 def test_sign_operations(memory: DeviceMemory, type_name: str) -> None:
-    """abs and neg of the most negative number wrap to itself."""
+    """``abs`` and neg of the most negative number wrap to itself."""
     numpy_type = TYPES[type_name]
     a = integers(numpy_type)
     absolute, negative = execute(memory, [f"abs.{type_name} %d, %a;", f"neg.{type_name} %d, %a;"], numpy_type, a=a)
@@ -144,7 +144,7 @@ def test_sign_operations(memory: DeviceMemory, type_name: str) -> None:
 
 
 def test_two_halves_and_relu(memory: DeviceMemory) -> None:
-    """x2 works on both halves apart; .relu takes zero for what is negative."""
+    """``x2`` works on both halves apart; .relu takes zero for what is negative."""
     a, b = pairs(integers("int16"))
     c, d = np.flip(a), np.roll(b, 7)
     first = (a.view(np.uint16).astype(np.uint32) << 16) | c.view(np.uint16)
@@ -196,7 +196,7 @@ CARRIES = """
 
 
 def test_carries_join_words(memory: DeviceMemory) -> None:
-    """add.cc with addc is the long sum, sub.cc with subc the long difference; the product needs no carry."""
+    """``add.cc`` with addc is the long sum, sub.cc with subc the long difference; the product needs no carry."""
     a, b = pairs(integers("uint64"))
     total, difference, product, carries = execute(
         memory,
@@ -234,7 +234,7 @@ def test_the_carry_belongs_to_the_lane(memory: DeviceMemory) -> None:
     )
 )  # fmt: skip
 def test_dot_products(memory: DeviceMemory, cases: list[tuple[int, int, int]]) -> None:
-    """dp4a and dp2a: signed and unsigned bytes, added to the third operand, wrapping."""
+    """``dp4a`` and dp2a: signed and unsigned bytes, added to the third operand, wrapping."""
     a, b, c = (np.array(column, np.uint32) for column in zip(*cases, strict=True))
     types = [(first, second) for first in ("u32", "s32") for second in ("u32", "s32")]
     operations = [f"dp4a.{first}.{second} %d, %a, %b, %c;" for first, second in types]

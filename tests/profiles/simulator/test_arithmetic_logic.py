@@ -18,7 +18,7 @@ def signed(value: int, bits: int) -> int:
 
 @pytest.mark.parametrize("bits", WORDS)
 def test_bitwise_operations(memory: DeviceMemory, bits: int) -> None:
-    """and or xor not, and cnot: 1 for zero, else 0."""
+    """``and`` or xor not, and cnot: 1 for zero, else 0."""
     a, b = pairs(integers(WORDS[bits]))
     operations = [f"{name}.b{bits} %d, %a, %b;" for name in ("and", "or", "xor")]
     operations += [f"{name}.b{bits} %d, %a;" for name in ("not", "cnot")]
@@ -46,7 +46,7 @@ def test_shifts_clamp_their_amount(memory: DeviceMemory, bits: int) -> None:
 
 
 def test_funnel_shifts(memory: DeviceMemory) -> None:
-    """shf: of 64 bits, the amount clamped to 32 or taken modulo 32."""
+    """``shf``: of 64 bits, the amount clamped to 32 or taken modulo 32."""
     a, b = pairs(integers("uint32"))
     c = np.resize(np.array([0, 1, 5, 31, 32, 33, 40, 2**32 - 1], np.uint32), len(a))
     modes = [(way, mode) for way in "lr" for mode in ("clamp", "wrap")]
@@ -82,7 +82,7 @@ def field_cases(bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("bits", [32, 64])
 def test_bit_fields(memory: DeviceMemory, bits: int) -> None:
-    """bfe and bfi as the ISA's loops over bits have them; position and length are bytes."""
+    """``bfe`` and bfi as the ISA's loops over bits have them; position and length are bytes."""
     a, b, c = field_cases(bits)
     f = np.random.default_rng(1).permutation(a)
     results = execute(
@@ -91,7 +91,9 @@ def test_bit_fields(memory: DeviceMemory, bits: int) -> None:
         WORDS[bits], a=a, b=b, c=c, f=f,
     )  # fmt: skip
     unsigned, with_sign, inserted = (result.tolist() for result in results)
-    for case, (x, position, length, into) in enumerate(zip(a.tolist(), b.tolist(), c.tolist(), f.tolist(), strict=True)):
+    for case, (x, position, length, into) in enumerate(
+        zip(a.tolist(), b.tolist(), c.tolist(), f.tolist(), strict=True)
+    ):
         position, length = position & 255, length & 255
         sign = x >> min(position + length - 1, bits - 1) & 1 if length else 0
         inside = [i < length and position + i < bits for i in range(bits)]
@@ -106,9 +108,16 @@ def test_bit_fields(memory: DeviceMemory, bits: int) -> None:
 
 
 def test_masks_and_extensions(memory: DeviceMemory) -> None:
-    """bmsk: `b` ones from bit `a` on; szext: bits from `b` on are filled; .wrap takes the numbers modulo 32."""
+    """``bmsk``: `b` ones from bit `a` on; szext: bits from `b` on are filled; .wrap takes the numbers modulo 32."""
     a, b = pairs(np.array([0, 1, 7, 30, 31, 32, 33, 255, 0xDEADBEEF], np.uint32))
-    names = ["bmsk.clamp.b32", "bmsk.wrap.b32", "szext.clamp.u32", "szext.wrap.u32", "szext.clamp.s32", "szext.wrap.s32"]
+    names = [
+        "bmsk.clamp.b32",
+        "bmsk.wrap.b32",
+        "szext.clamp.u32",
+        "szext.wrap.u32",
+        "szext.clamp.s32",
+        "szext.wrap.s32",
+    ]
     results = dict(zip(names, execute(memory, [f"{n} %d, %a, %b;" for n in names], "uint32", a=a, b=b), strict=True))
     for case, (x, y) in enumerate(zip(a.tolist(), b.tolist(), strict=True)):
         for mode in ("clamp", "wrap"):
@@ -121,7 +130,7 @@ def test_masks_and_extensions(memory: DeviceMemory) -> None:
 
 @pytest.mark.parametrize("bits", [32, 64])
 def test_counts(memory: DeviceMemory, bits: int) -> None:
-    """popc, clz, bfind (of a negative number: the highest zero) and its shift; all ones where there is no bit."""
+    """``popc``, clz, bfind (of a negative number: the highest zero) and its shift; all ones where there is no bit."""
     a = np.concatenate([integers(WORDS[bits]), np.array([2**bits - 1, 2**bits - 2, 2 ** (bits - 1)], WORDS[bits])])
     names = [f"popc.b{bits}", f"clz.b{bits}", f"bfind.u{bits}", f"bfind.s{bits}", f"bfind.shiftamt.u{bits}"]
     count, zeros, highest, other, shift = execute(memory, [f"{n} %d, %a;" for n in names], "uint32", a=a)
@@ -177,7 +186,7 @@ def test_prmt_modes(memory: DeviceMemory) -> None:
 
 
 def test_packing(memory: DeviceMemory) -> None:
-    """mov puts the first element of a vector into the lowest bits, and takes it from there."""
+    """``mov`` puts the first element of a vector into the lowest bits, and takes it from there."""
     a = np.array([0x8877665544332211], np.uint64)
     turn = """
         .reg .b16 %h0, %h1, %h2, %h3; .reg .b32 %w0, %w1;
@@ -194,7 +203,7 @@ def test_packing(memory: DeviceMemory) -> None:
 
 
 def test_predicate_logic(memory: DeviceMemory) -> None:
-    """and or xor not mov of predicates, with operands that are negated."""
+    """``and`` or xor not mov of predicates, with operands that are negated."""
     a, b = (np.array(column, np.uint32) for column in zip((0, 0), (0, 1), (1, 0), (1, 1), strict=True))
     begin = "setp.ne.u32 %p, %a, 0; setp.ne.u32 %q, %b, 0;"
     end = "selp.u32 %d, 1, 0, %t;"

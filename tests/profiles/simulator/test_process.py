@@ -265,14 +265,15 @@ def test_an_error_of_the_child_is_an_error_here(tmp_path: Path) -> None:
 
 def test_a_real_crash_in_a_kernel_names_its_line(simulator: Path, tmp_path: Path) -> None:
     """A program file that reads outside of its registers stands for a bug of the simulator."""
-    broken = tmp_path / "broken.program"
+    broken = tmp_path / "folder of a user" / "broken.program"
+    broken.parent.mkdir()
     far = 1 << 40
     broken.write_text(
         "roofgate-program 1\nkernel broken\nparameters 0\nshared 0 16\nlocal 0\nregisters 256\nthreads 0 0 0 0\n"
         f"op nop - 0\nop mov.b32 - 2 0 {far}\nop exit - 0\nend\n"
     )
     attributes = [f"attribute {name.value} {value}" for name, value in device_attributes("sm_80").items()]
-    lines = [*attributes, f"kernel broken {broken}", "launch broken 3 1 1 32 1 1 1 1 1 0 -"]
+    lines = [*attributes, f"kernel broken 0 {broken}", "launch broken 3 1 1 32 1 1 1 1 1 0 -"]
     result = run_simulator(simulator, lines, lambda name: name, descriptors=[], timeout_s=20.0)
     (finding,) = result["findings"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +107,17 @@ def test_every_way_of_launching_runs_the_kernel(open_library: Open, sink: Device
     (launch,) = library.outcome.launches
     assert (launch.kernel.name, launch.grid, launch.block) == ("fill", (2, 1, 1), (32, 1, 1))
     assert [site.executed for site in launch.counters] == [2] * len(launch.kernel.instructions)
+
+
+def test_a_checkout_may_lie_in_a_folder_with_spaces(open_library: Open, sink: DeviceArray, tmp_path: Path) -> None:
+    """Paths end the lines that hold them."""
+    library = open_library()
+    folder = tmp_path / "folder of a user"
+    folder.mkdir()
+    library.path = Path(shutil.copy(library.path, folder))
+    try_out(library, 0, 5, sink)
+
+    assert sink.array[1] == 6
 
 
 def test_a_cluster_is_launched_where_the_device_has_them(open_library: Open, sink: DeviceArray) -> None:

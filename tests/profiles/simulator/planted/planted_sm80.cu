@@ -165,13 +165,14 @@ __device__ void misaligned_vector(const float* in, float* out, int) {
   out[threadIdx.x] = value.x + value.w;
 }
 
-// Half of a warp shuffles under a mask that names all of it.
+// Half of a warp shuffles under a mask that names all of it, while the other half waits elsewhere.
 template <bool planted>
 __device__ void divergence_shuffle(const float* in, float* out, int) {
   float value = in[threadIdx.x];
   if (!planted || threadIdx.x % 32 < 16) {
     value += __shfl_xor_sync(0xffffffffu, value, 1);
   }
+  __syncwarp();
   out[threadIdx.x] = value;
 }
 
@@ -192,16 +193,13 @@ __device__ void divergence_barrier(const float* in, float* out, int) {
   out[threadIdx.x] = tile[threadIdx.x];
 }
 
-// Two warps wait for 64 threads and two for 96, at the same barrier.
+// Half of the block expects all of it at a barrier, the other half three quarters.
 template <bool planted>
 __device__ void barrier_sizes(const float* in, float* out, int) {
-  const bool first_half = threadIdx.x < 64;
-  if (first_half) {
-    asm volatile("bar.sync 1, 64;" ::: "memory");
-  } else if (planted) {
-    asm volatile("bar.sync 1, 96;" ::: "memory");
+  if (threadIdx.x < 64 || !planted) {
+    asm volatile("bar.sync 1, 128;" ::: "memory");
   } else {
-    asm volatile("bar.sync 2, 64;" ::: "memory");
+    asm volatile("bar.sync 1, 96;" ::: "memory");
   }
   out[threadIdx.x] = in[threadIdx.x];
 }

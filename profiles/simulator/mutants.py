@@ -1,0 +1,193 @@
+"""``python -m profiles mutants``: whether the simulator's checks notice small mistakes in the kernels."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from kernels.artifacts import write_atomically
+from kernels.build import current_record
+from kernels.build_record import BuildRecord, BuildStatus, LibraryBuild
+from kernels.errors import EXIT_PASS, EXIT_REGRESSION, RoofgateError
+from kernels.workspace import Workspace
+from profiles.kernel_names import kernel_names
+from profiles.simulator.devices import Attribute, device_attributes
+from profiles.simulator.lowering.program_cache import sources_digest
+from profiles.simulator.mutant_launches import launches
+from profiles.simulator.mutant_report import judge, page_text, report_lines
+from profiles.simulator.mutant_results import Key, MutantResult, read_results, write_results
+from profiles.simulator.mutant_survivors import read_survivors
+from profiles.simulator.mutant_trial import Subject, prepare, try_mutant
+from profiles.simulator.mutation import Mutation, mutations, spread
+from profiles.simulator.ptx import parse_module
+from profiles.simulator.run import simulator_program
+
+EXAMPLES = """\
+examples:
+  python -m profiles mutants                                    the mutants that the stored reasons speak of
+  python -m profiles mutants --count 1000 --seed 7              others, and more
+  python -m profiles mutants --kernel 'ceiling_*'               of some kernels
+  python -m profiles mutants --page docs/simulator_mutants.md   and write the page about them
+
+Each mutant is one kernel of the build with one instruction changed. It is killed if its answer is wrong against
+float64, if a check finds something, or if it crashes or does not end. profiles/simulator/mutant_survivors.yml says of
+each survivor why. An interrupted run goes on where it was. Exit code: 0 all explained and enough killed, 1 not so,
+2 an error.
+"""
+COUNT = 400
+SEED = 0
+SURVIVORS = Path("profiles/simulator/mutant_survivors.yml")
+
+_HOST_ARCHITECTURE = "cpu"
+_REPORT_EVERY = 25  # mutants
+
+
+@dataclass(frozen=True, slots=True)
+class _Mutant:
+    subject: Subject
+    mutation: Mutation
+
+    @property
+    def key(self) -> Key:
+        return self.subject.name, self.subject.architecture, self.mutation.site, self.mutation.change
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give ``parser`` the options of the command."""
+    parser.add_argument("--count", type=int, metavar="N", default=COUNT, help=f"how many mutants (default: {COUNT})")
+    parser.add_argument("--seed", type=int, metavar="N", default=SEED, help=f"of the choice (default: {SEED})")
+    parser.add_argument("--kernel", metavar="GLOB", default="*", help="kernels whose name matches (default: all)")
+    parser.add_argument("--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="mutants at a time")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the results as a page, too")
+
+
+def run_mutants(options: argparse.Namespace) -> int:
+    """Run the mutants that ``options`` ask for, print what became of them, and judge.
+
+    Returns:
+        EXIT_PASS if enough mutants are killed and every survivor is explained, else EXIT_REGRESSION.
+
+    Raises:
+        RoofgateError: no kernel matches, one is not clean itself, or the file of survivors cannot be read.
+    """
+    workspace = Workspace()
+    record = current_record(workspace)
+    survivors = read_survivors(SURVIVORS)
+    started = time.monotonic()
+    chosen = _choose(record, options.kernel, options.count, options.seed)
+    path = workspace.root / "simulator" / "mutants.json"
+    inputs = _digest(record, options)
+    known = dict(read_results(path, inputs))
+    if known:
+        print(f"{path}: goes on after {len(known)} mutants")
+    with ThreadPoolExecutor(options.workers) as pool:
+        for result in _results(record, chosen, known, pool):
+            known[result.key] = result
+            write_results(path, inputs, known)
+    verdict = judge([known[mutant.key] for mutant in chosen], survivors)
+    print("\n".join(report_lines(verdict)), f"\n{time.monotonic() - started:.0f} s; results: {path}")
+    if options.page:
+        write_atomically(options.page, page_text(verdict))
+    return EXIT_PASS if verdict.is_good else EXIT_REGRESSION
+
+
+def _digest(record: BuildRecord, options: argparse.Namespace) -> str:
+    """Of all that decides the results: simulator, kernels, choice."""
+    here = Path(__file__).parent
+    sources = [path.read_text() for path in sorted(here.glob("*.py"))]
+    build = [library.fingerprint for library in record.libraries]
+    choice = f"{options.count} {options.seed} {options.kernel}"
+    parts = [simulator_program().name, sources_digest(), *sources, *build, choice]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _choose(record: BuildRecord, pattern: str, count: int, seed: int) -> list[_Mutant]:
+    """The mutants, kernel by kernel: of every kind of mistake in every opcode of every kernel before others."""
+    subjects = [subject for subject in _subjects(record) if fnmatchcase(subject.name, pattern)]
+    if not subjects:
+        raise RoofgateError(f"no built CUDA kernel matches {pattern!r}; try --kernel '*'")
+    candidates = [_Mutant(subject, mutation) for subject in subjects for mutation in mutations(subject.kernel)]
+    chosen = spread(candidates, _group, count, seed)
+    return sorted(chosen, key=lambda mutant: mutant.key)
+
+
+def _group(mutant: _Mutant) -> tuple[str, ...]:
+    subject = mutant.subject
+    opcode = subject.kernel.instructions[mutant.mutation.site].opcode
+    return subject.name, subject.architecture, mutant.mutation.kind, opcode
+
+
+def _subjects(record: BuildRecord) -> list[Subject]:
+    """Every kernel of the build once: several architectures may have it in common.
+
+    It then runs on the one with the smallest L2, which it takes the smallest problem to exceed.
+    """
+    built = [library for library in record.libraries if library.architecture != _HOST_ARCHITECTURE]
+    built = [library for library in built if library.status is BuildStatus.BUILT]
+    found: dict[tuple[str, ...], Subject] = {}
+    for library in sorted(built, key=lambda library: _l2_bytes(library.architecture)):
+        for subject in _kernels(library):
+            text = (subject.symbol, *(instruction.text for instruction in subject.kernel.instructions))
+            found.setdefault(text, subject)
+    return sorted(found.values(), key=lambda subject: (subject.name, subject.architecture))
+
+
+def _kernels(library: LibraryBuild) -> Iterator[Subject]:
+    for code in library.device_code:
+        module = parse_module(Path(code.ptx).read_text())
+        for symbol, name in kernel_names(list(module.kernels)).items():
+            yield Subject(name, symbol, library.architecture, module)
+
+
+def _l2_bytes(architecture: str) -> int:
+    return device_attributes(architecture)[Attribute.L2_BYTES]
+
+
+def _results(
+    record: BuildRecord, chosen: Sequence[_Mutant], known: Mapping[Key, MutantResult], pool: ThreadPoolExecutor
+) -> Iterator[MutantResult]:
+    """Results of the mutants that are not known yet, as they come."""
+    tell = _progress(len(chosen), len(known))
+    by_subject: dict[tuple[str, str], list[_Mutant]] = {}
+    for mutant in chosen:
+        if mutant.key not in known:
+            by_subject.setdefault(mutant.key[:2], []).append(mutant)
+    for mutants in by_subject.values():
+        for result in _of_subject(record, mutants, pool):
+            tell(result)
+            yield result
+
+
+def _of_subject(record: BuildRecord, mutants: Sequence[_Mutant], pool: ThreadPoolExecutor) -> Iterator[MutantResult]:
+    subject = mutants[0].subject
+    planned = launches(subject.name, _l2_bytes(subject.architecture))
+    if not planned:
+        raise RoofgateError(f"{subject.name}: no launches for its mutants; add some to profiles/simulator/mutant_launches.py")
+    trials = list(pool.map(lambda launch: prepare(record, subject, launch), planned))
+    running = [pool.submit(try_mutant, record, subject, trials, mutant.mutation) for mutant in mutants]
+    try:
+        for future in as_completed(running):
+            yield future.result()
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _progress(total: int, known: int) -> Callable[[MutantResult], None]:
+    """Prints how far the run is, every now and then."""
+    done, started = known, time.monotonic()
+
+    def tell(result: MutantResult) -> None:
+        nonlocal done
+        done += 1
+        if done % _REPORT_EVERY == 0 or done == total:
+            print(f"{done} of {total} mutants, {time.monotonic() - started:.0f} s; at {result.kernel}")
+
+    return tell
