@@ -51,7 +51,8 @@ class Metric(Enum):
     SASS_ASYNC_COPIES = ("sass_async_copies", "instructions", Direction.NEITHER, Layer.STATIC)
     SASS_SPECIAL_FUNCTION = ("sass_special_function", "instructions", Direction.NEITHER, Layer.STATIC)
     SASS_LOCAL_MEMORY = ("sass_local_memory", "instructions", Direction.LOWER_IS_BETTER, Layer.STATIC)
-    # Of one fixed launch, counted by warps in PTX: neither SASS nor time.
+    # Of one fixed launch, counted by warps in PTX: neither SASS nor time. The classes of instructions sum to all of
+    # them, and a shift between classes is by itself neither better nor worse.
     SIMULATED_FINDINGS = ("simulated_findings", "findings", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
     SIMULATED_INSTRUCTIONS = (
         "simulated_warp_instructions",
@@ -60,14 +61,14 @@ class Metric(Enum):
         Layer.SIMULATED,
     )
     SIMULATED_TENSOR = ("simulated_tensor", "warp-instructions", Direction.NEITHER, Layer.SIMULATED)
-    SIMULATED_FLOAT = ("simulated_float", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
-    SIMULATED_SPECIAL = ("simulated_special_function", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
-    SIMULATED_INTEGER = ("simulated_integer", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
-    SIMULATED_CONVERT = ("simulated_convert", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
-    SIMULATED_MOVE = ("simulated_move", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
-    SIMULATED_LANES = ("simulated_lane_exchange", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
-    SIMULATED_LOAD_STORE = ("simulated_load_store", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
-    SIMULATED_CONTROL = ("simulated_control", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
+    SIMULATED_FLOAT = ("simulated_float", "warp-instructions", Direction.NEITHER, Layer.SIMULATED)
+    SIMULATED_SPECIAL = ("simulated_special_function", "warp-instructions", Direction.NEITHER, Layer.SIMULATED)
+    SIMULATED_INTEGER = ("simulated_integer", "warp-instructions", Direction.NEITHER, Layer.SIMULATED)
+    SIMULATED_CONVERT = ("simulated_convert", "warp-instructions", Direction.NEITHER, Layer.SIMULATED)
+    SIMULATED_MOVE = ("simulated_move", "warp-instructions", Direction.NEITHER, Layer.SIMULATED)
+    SIMULATED_LANES = ("simulated_lane_exchange", "warp-instructions", Direction.NEITHER, Layer.SIMULATED)
+    SIMULATED_LOAD_STORE = ("simulated_load_store", "warp-instructions", Direction.NEITHER, Layer.SIMULATED)
+    SIMULATED_CONTROL = ("simulated_control", "warp-instructions", Direction.NEITHER, Layer.SIMULATED)
     SIMULATED_DIVERGENT = (
         "simulated_divergent_executions",
         "warp-instructions",

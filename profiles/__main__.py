@@ -1,4 +1,4 @@
-"""``python -m profiles capture|static|show|simulate``: what is known of each kernel without timing it."""
+"""``python -m profiles capture|static|show|simulate|mutants``: what is known of each kernel without timing it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kernels.workspace import Workspace, run_step, source_tree
 from perf.model import CaptureSet, Layer, Problem
 from perf.store import read_captures, write_capture_set
 from profiles.simulated import capture_simulated
-from profiles.simulator import simulate
+from profiles.simulator import mutants, simulate
 from profiles.source_counters import lines_path, write_source_counters
 from profiles.static import capture_static
 from profiles.table import TABLES, print_layer, select
@@ -54,6 +54,9 @@ def main(arguments: list[str]) -> int:
         "simulate": lambda: run_command(
             lambda: simulate.simulate(simulate.read_request(options), current_record(workspace))
         ),
+        "mutants": lambda: run_command(
+            lambda: mutants.run_mutants(mutants.read_request(options), current_record(workspace))
+        ),
     }
     return commands[options.command]()
 
@@ -61,7 +64,7 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m profiles", epilog=EXAMPLES, formatter_class=layout)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="capture|static|show|simulate")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="capture|static|show|simulate|mutants")
     commands.add_parser("capture", help="capture every layer that can run here")
     commands.add_parser("static", help="analyse the built CUDA kernels without a GPU")
     show = commands.add_parser("show", help="print what a layer captured", epilog=EXAMPLES, formatter_class=layout)
@@ -76,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=layout,
     )
     simulate.add_arguments(by_hand)
+    mistakes = commands.add_parser(
+        "mutants",
+        help="run kernels with one instruction changed, and see whether anybody notices",
+        epilog=mutants.EXAMPLES,
+        formatter_class=layout,
+    )
+    mutants.add_arguments(mistakes)
     return parser
 
 

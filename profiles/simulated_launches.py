@@ -56,7 +56,7 @@ def _attention(dtype: DType, head_dim: int, *, causal: bool) -> AttentionLaunch:
         heads_q=4,
         heads_kv=2,
         seqlen_q=330,
-        seqlen_k=200,
+        seqlen_k=205,
         head_dim=head_dim,
         causal=causal,
     )

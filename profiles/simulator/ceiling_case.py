@@ -30,9 +30,7 @@ def run_products(library: SimulatedLibrary, launch: ProductLaunch) -> str:
     Raises :class:`kernels.interface.KernelError` if the library refuses the call or the launch fails.
     """
     sink = library.memory.place(np.full(1, np.nan, dtype=np.float32), name="sink")
-    params = CeilingFlopsParams(
-        iterations=launch.iterations, dtype=KernelDType[launch.dtype.name], sink=sink.address
-    )
+    params = CeilingFlopsParams(iterations=launch.iterations, dtype=KernelDType[launch.dtype.name], sink=sink.address)
     claimed = library.ceiling_flops(params)
     executed = sum(map(executed_flop, library.outcome.launches))
     if executed != claimed:
@@ -46,7 +44,11 @@ def run_products(library: SimulatedLibrary, launch: ProductLaunch) -> str:
 def executed_flop(launch: LaunchResult) -> int:
     """What the products of a launch amount to, by its counters."""
     counted = zip(launch.kernel.instructions, launch.counters, strict=True)
-    return sum(site.lanes * _FLOP_PER_LANE[instruction.root] for instruction, site in counted if _is_product(instruction.opcode))
+    return sum(
+        site.lanes * _FLOP_PER_LANE[instruction.root]
+        for instruction, site in counted
+        if _is_product(instruction.opcode)
+    )
 
 
 def _is_product(opcode: str) -> bool:
@@ -115,4 +117,5 @@ def _without_swizzle(stored: Floats) -> Floats:
     """Rows as wgmma reads them: the 16-byte chunk c of row r stands at c ^ (r % 8)."""
     rows = np.arange(len(stored))[:, None]
     columns = np.arange(_ROW_ELEMENTS)[None, :]
-    return stored[rows, ((columns // 8) ^ (rows % 8)) * 8 + columns % 8]
+    tiles: Floats = stored[rows, ((columns // 8) ^ (rows % 8)) * 8 + columns % 8]
+    return tiles

@@ -64,6 +64,4 @@ def _two_groups(head_dim: int, l2_bytes: int) -> tuple[int, int, int, int, int]:
 
 
 def _shaped(case: Case, batch: int, heads_q: int, heads_kv: int, seqlen_q: int, seqlen_k: int) -> Case:
-    return replace(
-        case, batch=batch, heads_q=heads_q, heads_kv=heads_kv, seqlen_q=seqlen_q, seqlen_k=seqlen_k
-    )
+    return replace(case, batch=batch, heads_q=heads_q, heads_kv=heads_kv, seqlen_q=seqlen_q, seqlen_k=seqlen_k)

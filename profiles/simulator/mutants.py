@@ -6,14 +6,13 @@ import argparse
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from kernels.artifacts import write_atomically
-from kernels.build import current_record
 from kernels.build_record import BuildRecord, BuildStatus, LibraryBuild
 from kernels.errors import EXIT_PASS, EXIT_REGRESSION, RoofgateError
 from kernels.workspace import Workspace
@@ -41,9 +40,8 @@ float64, if a check finds something, or if it crashes or does not end. profiles/
 each survivor why. An interrupted run goes on where it was. Exit code: 0 all explained and enough killed, 1 not so,
 2 an error.
 """
-COUNT = 400
+COUNT = 500
 SEED = 0
-SURVIVORS = Path("profiles/simulator/mutant_survivors.yml")
 
 _HOST_ARCHITECTURE = "cpu"
 _REPORT_EVERY = 25  # mutants
@@ -59,17 +57,42 @@ class _Mutant:
         return self.subject.name, self.subject.architecture, self.mutation.site, self.mutation.change
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Which mutants to run, and where their results go."""
+
+    count: int = COUNT
+    seed: int = SEED  # of the choice
+    kernel: str = "*"  # shell pattern of names
+    workers: int = os.cpu_count() or 1  # mutants at a time
+    results: Path = Workspace().root / "simulator" / "mutants.json"
+    survivors: Path = Path("profiles/simulator/mutant_survivors.yml")
+    page: Path | None = None
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` the options of the command."""
     parser.add_argument("--count", type=int, metavar="N", default=COUNT, help=f"how many mutants (default: {COUNT})")
     parser.add_argument("--seed", type=int, metavar="N", default=SEED, help=f"of the choice (default: {SEED})")
     parser.add_argument("--kernel", metavar="GLOB", default="*", help="kernels whose name matches (default: all)")
-    parser.add_argument("--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="mutants at a time")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="mutants at a time (default: all cores)"
+    )
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the results as a page, too")
 
 
-def run_mutants(options: argparse.Namespace) -> int:
-    """Run the mutants that ``options`` ask for, print what became of them, and judge.
+def read_request(options: argparse.Namespace) -> Request:
+    """The request that the parsed options make; raises :class:`RoofgateError` for numbers below 1."""
+    for name in ("count", "workers"):
+        if getattr(options, name) < 1:
+            raise RoofgateError(f"--{name} {getattr(options, name)}: expected at least 1")
+    return Request(
+        count=options.count, seed=options.seed, kernel=options.kernel, workers=options.workers, page=options.page
+    )
+
+
+def run_mutants(request: Request, record: BuildRecord) -> int:
+    """Run the mutants of the kernels in ``record``, print what became of them, and judge.
 
     Returns:
         EXIT_PASS if enough mutants are killed and every survivor is explained, else EXIT_REGRESSION.
@@ -77,44 +100,48 @@ def run_mutants(options: argparse.Namespace) -> int:
     Raises:
         RoofgateError: no kernel matches, one is not clean itself, or the file of survivors cannot be read.
     """
-    workspace = Workspace()
-    record = current_record(workspace)
-    survivors = read_survivors(SURVIVORS)
+    survivors = read_survivors(request.survivors)
     started = time.monotonic()
-    chosen = _choose(record, options.kernel, options.count, options.seed)
-    path = workspace.root / "simulator" / "mutants.json"
-    inputs = _digest(record, options)
-    known = dict(read_results(path, inputs))
-    if known:
-        print(f"{path}: goes on after {len(known)} mutants")
-    with ThreadPoolExecutor(options.workers) as pool:
-        for result in _results(record, chosen, known, pool):
-            known[result.key] = result
-            write_results(path, inputs, known)
-    verdict = judge([known[mutant.key] for mutant in chosen], survivors)
-    print("\n".join(report_lines(verdict)), f"\n{time.monotonic() - started:.0f} s; results: {path}")
-    if options.page:
-        write_atomically(options.page, page_text(verdict))
+    chosen = _choose(record, request)
+    results = _run(record, chosen, request)
+    verdict = judge([results[mutant.key] for mutant in chosen], survivors)
+    print("\n".join(report_lines(verdict)))
+    print(f"{time.monotonic() - started:.0f} s; results: {request.results}")
+    if request.page:
+        write_atomically(request.page, page_text(verdict))
     return EXIT_PASS if verdict.is_good else EXIT_REGRESSION
 
 
-def _digest(record: BuildRecord, options: argparse.Namespace) -> str:
+def _run(record: BuildRecord, chosen: Sequence[_Mutant], request: Request) -> Mapping[Key, MutantResult]:
+    """Results of all chosen mutants; those of an earlier run that was interrupted are taken over."""
+    inputs = _digest(record, request)
+    results = dict(read_results(request.results, inputs))
+    if results:
+        print(f"{request.results}: {len(results)} mutants are known already")
+    with ThreadPoolExecutor(request.workers) as pool:
+        for result in _new_results(record, chosen, results.keys(), pool):
+            results[result.key] = result
+            write_results(request.results, inputs, results)
+    return results
+
+
+def _digest(record: BuildRecord, request: Request) -> str:
     """Of all that decides the results: simulator, kernels, choice."""
     here = Path(__file__).parent
     sources = [path.read_text() for path in sorted(here.glob("*.py"))]
     build = [library.fingerprint for library in record.libraries]
-    choice = f"{options.count} {options.seed} {options.kernel}"
+    choice = f"{request.count} {request.seed} {request.kernel}"
     parts = [simulator_program().name, sources_digest(), *sources, *build, choice]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _choose(record: BuildRecord, pattern: str, count: int, seed: int) -> list[_Mutant]:
-    """The mutants, kernel by kernel: of every kind of mistake in every opcode of every kernel before others."""
-    subjects = [subject for subject in _subjects(record) if fnmatchcase(subject.name, pattern)]
+def _choose(record: BuildRecord, request: Request) -> list[_Mutant]:
+    """The mutants, kernel by kernel: one of every kind of mistake in every opcode of every kernel before a second."""
+    subjects = [subject for subject in _subjects(record) if fnmatchcase(subject.name, request.kernel)]
     if not subjects:
-        raise RoofgateError(f"no built CUDA kernel matches {pattern!r}; try --kernel '*'")
+        raise RoofgateError(f"no built CUDA kernel matches {request.kernel!r}; try --kernel '*'")
     candidates = [_Mutant(subject, mutation) for subject in subjects for mutation in mutations(subject.kernel)]
-    chosen = spread(candidates, _group, count, seed)
+    chosen = spread(candidates, _group, request.count, request.seed)
     return sorted(chosen, key=lambda mutant: mutant.key)
 
 
@@ -150,8 +177,8 @@ def _l2_bytes(architecture: str) -> int:
     return device_attributes(architecture)[Attribute.L2_BYTES]
 
 
-def _results(
-    record: BuildRecord, chosen: Sequence[_Mutant], known: Mapping[Key, MutantResult], pool: ThreadPoolExecutor
+def _new_results(
+    record: BuildRecord, chosen: Sequence[_Mutant], known: Collection[Key], pool: ThreadPoolExecutor
 ) -> Iterator[MutantResult]:
     """Results of the mutants that are not known yet, as they come."""
     tell = _progress(len(chosen), len(known))
@@ -169,7 +196,9 @@ def _of_subject(record: BuildRecord, mutants: Sequence[_Mutant], pool: ThreadPoo
     subject = mutants[0].subject
     planned = launches(subject.name, _l2_bytes(subject.architecture))
     if not planned:
-        raise RoofgateError(f"{subject.name}: no launches for its mutants; add some to profiles/simulator/mutant_launches.py")
+        raise RoofgateError(
+            f"{subject.name}: no launches for its mutants; add some to profiles/simulator/mutant_launches.py"
+        )
     trials = list(pool.map(lambda launch: prepare(record, subject, launch), planned))
     running = [pool.submit(try_mutant, record, subject, trials, mutant.mutation) for mutant in mutants]
     try:

@@ -15,7 +15,7 @@ from perf.assess import load_assessment
 from perf.config import load_thresholds
 from perf.findings import Assessment, GateVerdict, RuleResult
 from perf.model import Capture, CaptureSet, Layer, Metric, Problem, Verdict
-from perf.pins import Pins, load_pins, replace_pins, write_pins
+from perf.pins import Pins, load_pins, write_pins
 from perf.promote import promote
 from perf.rules import MaximumChange
 from tests.builders import build_capture
@@ -187,4 +187,3 @@ def test_exact_rules_of_the_layer_allow_no_change() -> None:
 
     assert pinned
     assert {limit.fraction for limit in pinned} == {0.0}
-    assert replace_pins(Pins(compilers={}, captures=()), (BEFORE,), {}).captures == (BEFORE,)

@@ -23,14 +23,17 @@ from profiles.simulated import (
     kernels_of,
     project_file,
     read_result,
+    run_launch,
     simulate_kernel,
 )
 from profiles.simulated_launches import LAUNCHES, AttentionLaunch, CopyLaunch
 from profiles.simulator.counters import Counts, SiteCounters
+from profiles.simulator.device_memory import DeviceMemory
 from profiles.simulator.findings import Finding
 from profiles.simulator.instruction_class import InstructionClass
 from profiles.simulator.ptx.syntax import Instruction, Kernel, SourceLine, SourceLocation
-from profiles.simulator.run import LaunchResult, Outcome
+from profiles.simulator.run import LaunchResult, Options, Outcome
+from profiles.simulator.simulated_library import SimulatedLibrary
 
 LEFT_OUT = LibraryBuild(name="cuda_sm_86", architecture="sm_86", status=BuildStatus.NOT_RUN, reason="nvcc is not here")
 HOST = LibraryBuild(name="cpu", architecture="cpu", status=BuildStatus.BUILT)
@@ -253,6 +256,22 @@ def test_attention_multiplies_as_often_as_its_shape_says(build: BuildRecord, ker
     assert counters[Metric.SIMULATED_COPY_BYTES] == (q_rows + kv_rows) * case.head_dim * 2
     assert counters[Metric.SIMULATED_WAVEFRONTS] == 1.0
     assert counters[Metric.SIMULATED_FINDINGS] == 0, result.capture.warnings
+
+
+@pytest.mark.parametrize("name", [name for name in LAUNCHES if "fp16" not in name and "wgmma" not in name])
+def test_a_launch_runs_every_instruction_of_its_kernel(
+    build: BuildRecord, kernels: dict[str, PlannedKernel], name: str
+) -> None:
+    """Otherwise the layer would be blind to a part of it: it is what the shapes were chosen for."""
+    if name not in kernels:
+        pytest.skip(f"{name} is of another architecture")
+    with DeviceMemory() as memory:
+        library = SimulatedLibrary(kernels[name].architecture, memory, Options(count=False), build)
+        assert run_launch(library, kernels[name].launch) == ""
+        (launched,) = library.outcome.launches
+    instructions = zip(launched.kernel.instructions, launched.counters, strict=True)
+
+    assert [instruction.text for instruction, site in instructions if not site.executed] == []
 
 
 def test_counters_do_not_depend_on_the_schedule(

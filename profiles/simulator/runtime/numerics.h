@@ -175,10 +175,38 @@ constexpr typename Binary<Value>::Word round_magnitude(typename Binary<Value>::W
   return (static_cast<Word>(above < 0 ? 0 : above) << Format::kMantissaBits) + kept + up;
 }
 
+// The magnitude of an f32 rounded to the nearest f16 or bf16: what encode() does, in fewer steps.
+template <class Format>
+constexpr uint32_t round_half_magnitude(uint32_t magnitude) {
+  constexpr int kDropped = 23 - Format::kMantissaBits;
+  constexpr uint32_t kBiasDifference = static_cast<uint32_t>(127 - Format::kBias) << 23;
+  const uint32_t odd = magnitude >> kDropped & 1;
+  const uint32_t rounded =
+      (magnitude - kBiasDifference + (1u << (kDropped - 1)) - 1 + odd) >> kDropped;
+  if constexpr (kBiasDifference == 0) return rounded;
+  // Subnormal: adding 1/2 makes the last bit of the sum that of the smallest f16.
+  const uint32_t small = to_bits(from_bits<float>(magnitude) + 0.5f) - to_bits(0.5f);
+  const uint32_t result = magnitude < kBiasDifference + (1u << 23) ? small : rounded;
+  return result < Format::kInfinity ? result : Format::kInfinity;
+}
+
+template <class Format>
+constexpr uint32_t encode_half(float value) {
+  const uint32_t magnitude = to_bits(value) & 0x7fffffff;
+  const uint32_t sign = (to_bits(value) & 0x80000000) >> 16;
+  const uint32_t result = sign | round_half_magnitude<Format>(magnitude);
+  return magnitude > 0x7f800000 ? Format::kNan : result;
+}
+
 // The number in Format (its kBits low bits) that `value` rounds to. NaN gives the canonical NaN.
 template <class Format, Rounding kRounding = Rounding::kNearestEven,
           Overflow kOverflow = Overflow::kInfinity, class Value>
 constexpr uint32_t encode(Value value) {
+  constexpr bool kHalf = std::is_same_v<Format, Float16> || std::is_same_v<Format, BFloat16>;
+  if constexpr (kHalf && std::is_same_v<Value, float> && kRounding == Rounding::kNearestEven &&
+                kOverflow == Overflow::kInfinity) {
+    return encode_half<Format>(value);
+  }
   using Source = Binary<Value>;
   using Word = typename Source::Word;
   constexpr int kWordBits = 1 + Source::kExponentBits + Source::kMantissaBits;

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@ namespace roofgate::sim {
 
 struct Warp;
 struct Instruction;
+struct Watch;  // wgmma_watch.h
 
 // What the interpreter does after an instruction.
 enum class Status {
@@ -64,6 +66,9 @@ struct Program {
   std::vector<Instruction> instructions;
   std::vector<std::vector<int64_t>> operands;           // what the instructions point to
   std::vector<std::unique_ptr<std::byte[]>> variables;  // of the module: global and constant
+  // By site: instructions that name registers of warpgroup products, or copies of them.
+  std::map<uint32_t, std::shared_ptr<const Watch>> watches;
+  uint32_t watched_registers = 0;
 };
 
 // Reads a program file. Throws std::runtime_error that names the line.

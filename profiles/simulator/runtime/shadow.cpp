@@ -84,14 +84,14 @@ Finding SharedShadow::unordered(const Query& query, const Mark& other) const {
   const std::string there = " at {site " + std::to_string(other.site) + "}";
   Finding finding{Check::kSharedRace, ""};
   if (is_awaited(other)) {
-    finding.message = std::string("the ") + query.action + " is not ordered after the " + party.action +
-                      " by warp " + std::to_string(party.warp) + there +
+    finding.message = std::string("the ") + query.action + " is not ordered after the " +
+                      party.action + " by warp " + std::to_string(party.warp) + there +
                       ": a barrier or other synchronisation is missing";
   } else {
     const bool is_product = party.action.starts_with("wgmma");
     finding.check = is_product ? Check::kWgmma : Check::kCopyInFlight;
-    finding.message = std::string("the ") + query.action + " touches bytes that the " + party.action + there +
-                      (other.writes ? " still writes" : " still reads") +
+    finding.message = std::string("the ") + query.action + " touches bytes that the " +
+                      party.action + there + (other.writes ? " still writes" : " still reads") +
                       ": it has to be waited for first";
   }
   finding.other = std::move(party);
@@ -105,13 +105,14 @@ std::optional<Finding> SharedShadow::judge(const Query& query, const Cell& cell)
     return unordered(query, *other);
   }
   if (query.reads && !cell.initialised) {
-    return Finding{Check::kUninitialisedShared,
-                   std::string("the ") + query.action + " is of shared memory that nobody has written"};
+    return Finding{Check::kUninitialisedShared, std::string("the ") + query.action +
+                                                    " is of shared memory that nobody has written"};
   }
   const Mark& writer = cell.writer;
   const bool may_be_stale = query.async_clock && writer.exists() && writer.generic_proxy;
   if (may_be_stale && (*query.async_clock)[writer.agent] < writer.time) {
-    Finding finding{Check::kProxyFence, std::string("the ") + query.action + " may not see the write at {site " +
+    Finding finding{Check::kProxyFence, std::string("the ") + query.action +
+                                            " may not see the write at {site " +
                                             std::to_string(writer.site) +
                                             "}: fence.proxy.async is missing between them"};
     finding.other = party_of(query, writer);
