@@ -101,7 +101,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def profile(session: nox.Session) -> None:
-    """Collect counters of every CUDA kernel: registers, spills, occupancy, machine code."""
+    """Collect counters of every CUDA kernel: registers, spills, occupancy, machine code; and from the simulator."""
     _run(session, "-m", "profiles", "capture")
 
 
@@ -159,12 +159,30 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def simulate(session: nox.Session) -> None:
+    """Run every CUDA kernel, every feature, on the simulator [-- pytest options]; no GPU needed."""
+    _run(session, "-m", "kernels", "build")
+    everything = ("-m", "simulated_all or not simulated_all")
+    folders = ("tests/kernels/test_attention_fwd_simulated.py", "tests/profiles/simulator")
+    _run(session, "-m", "pytest", *everything, *(session.posargs or folders))
+
+
+@nox.session(venv_backend="none", default=False)
+def mutants(session: nox.Session) -> None:
+    """Change single instructions of every CUDA kernel and see whether the simulator's checks notice [-- --help]."""
+    _run(session, "-m", "kernels", "build")
+    _run(session, "-m", "profiles", "mutants", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def lint(session: nox.Session) -> None:
     """Check formatting, style and types of Python, C++ and CUDA sources."""
     _run(session, "-m", "ruff", "format", "--check", ".")
     _run(session, "-m", "ruff", "check", ".")
     _run(session, "-m", "mypy")
-    sources = [str(path) for path in sorted(Path("kernels/csrc").iterdir()) if path.suffix != ".map"]
+    suffixes = {".c", ".cpp", ".cu", ".cuh", ".h"}
+    folders = ("kernels", "profiles", "tests")
+    sources = sorted(str(path) for folder in folders for path in Path(folder).rglob("*") if path.suffix in suffixes)
     clang_format = str(Path(_python(session)).with_name("clang-format"))
     _run_program(session, clang_format, "--dry-run", "--Werror", *sources)
 

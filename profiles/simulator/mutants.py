@@ -25,6 +25,7 @@ from profiles.simulator.mutant_results import Key, MutantResult, read_results, w
 from profiles.simulator.mutant_survivors import read_survivors
 from profiles.simulator.mutant_trial import Subject, prepare, try_mutant
 from profiles.simulator.mutation import Mutation, mutations, spread
+from profiles.simulator.ptx import kernel_names as entry_symbols
 from profiles.simulator.ptx import parse_module
 from profiles.simulator.run import simulator_program
 
@@ -137,7 +138,7 @@ def _digest(record: BuildRecord, request: Request) -> str:
 
 def _choose(record: BuildRecord, request: Request) -> list[_Mutant]:
     """The mutants, kernel by kernel: one of every kind of mistake in every opcode of every kernel before a second."""
-    subjects = [subject for subject in _subjects(record) if fnmatchcase(subject.name, request.kernel)]
+    subjects = _subjects(record, request.kernel)
     if not subjects:
         raise RoofgateError(f"no built CUDA kernel matches {request.kernel!r}; try --kernel '*'")
     candidates = [_Mutant(subject, mutation) for subject in subjects for mutation in mutations(subject.kernel)]
@@ -151,8 +152,8 @@ def _group(mutant: _Mutant) -> tuple[str, ...]:
     return subject.name, subject.architecture, mutant.mutation.kind, opcode
 
 
-def _subjects(record: BuildRecord) -> list[Subject]:
-    """Every kernel of the build once: several architectures may have it in common.
+def _subjects(record: BuildRecord, pattern: str) -> list[Subject]:
+    """Every kernel of the build whose name matches, once: several architectures may have it in common.
 
     It then runs on the one with the smallest L2, which it takes the smallest problem to exceed.
     """
@@ -160,17 +161,20 @@ def _subjects(record: BuildRecord) -> list[Subject]:
     built = [library for library in built if library.status is BuildStatus.BUILT]
     found: dict[tuple[str, ...], Subject] = {}
     for library in sorted(built, key=lambda library: _l2_bytes(library.architecture)):
-        for subject in _kernels(library):
+        for subject in _kernels(library, pattern):
             text = (subject.symbol, *(instruction.text for instruction in subject.kernel.instructions))
             found.setdefault(text, subject)
     return sorted(found.values(), key=lambda subject: (subject.name, subject.architecture))
 
 
-def _kernels(library: LibraryBuild) -> Iterator[Subject]:
+def _kernels(library: LibraryBuild, pattern: str) -> Iterator[Subject]:
     for code in library.device_code:
-        module = parse_module(Path(code.ptx).read_text())
-        for symbol, name in kernel_names(list(module.kernels)).items():
-            yield Subject(name, symbol, library.architecture, module)
+        text = Path(code.ptx).read_text()
+        names = kernel_names(entry_symbols(text))
+        wanted = [symbol for symbol, name in names.items() if fnmatchcase(name, pattern)]
+        module = parse_module(text, wanted)
+        for symbol in wanted:
+            yield Subject(names[symbol], symbol, library.architecture, module)
 
 
 def _l2_bytes(architecture: str) -> int:

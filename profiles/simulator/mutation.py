@@ -173,13 +173,19 @@ def _change_immediates(instruction: Instruction) -> Changed:
     is_wait = "wait_group" in instruction.opcode or instruction.opcode.startswith("bar.warp")
     if fixed and not is_wait:
         return
-    for place, operand in enumerate(instruction.operands):
-        if isinstance(operand, Immediate):
-            for value in _other_values(operand.value):
-                if "wait_group" in instruction.opcode and value < 0:
-                    continue
-                new = _immediate(value)
-                yield f"{operand.text} -> {new.text}", _with_operand(instruction, place, new)
+    places = [(place, operand) for place, operand in enumerate(instruction.operands) if isinstance(operand, Immediate)]
+    for place, operand in places:
+        for value in _other_values(operand.value):
+            if "wait_group" in instruction.opcode and value < 0:
+                continue
+            new = _immediate(value)
+            name = f"{operand.text} -> {new.text}{_which(place, len(places))}"
+            yield name, _with_operand(instruction, place, new)
+
+
+def _which(place: int, count: int) -> str:
+    """Names an operand, if there are several that could be meant."""
+    return f" in operand {place}" if count > 1 else ""
 
 
 def _is_small_copy(instruction: Instruction) -> bool:
@@ -206,11 +212,13 @@ def _with_operand(instruction: Instruction, place: int, operand: Operand) -> Ins
 def _shift_addresses(instruction: Instruction) -> Changed:
     if instruction.root == "bra":
         return
-    for place, operand in enumerate(instruction.operands):
-        if isinstance(operand, Address | Symbol):
-            for step in (_ADDRESS_STEP, -_ADDRESS_STEP):
-                moved = replace(operand, offset=operand.offset + step)
-                yield f"address {step:+d}", _with_operand(instruction, place, moved)
+    places = [
+        (place, operand) for place, operand in enumerate(instruction.operands) if isinstance(operand, Address | Symbol)
+    ]
+    for place, operand in places:
+        for step in (_ADDRESS_STEP, -_ADDRESS_STEP):
+            moved = replace(operand, offset=operand.offset + step)
+            yield f"address {step:+d}{_which(place, len(places))}", _with_operand(instruction, place, moved)
 
 
 # Places of two operands that are not exchangeable.

@@ -167,7 +167,7 @@ struct Comparison<kCompare, bool (*)(T, T)> {
   ROOFGATE_COMPARISON("gt." type, greater<T>);       \
   ROOFGATE_COMPARISON("ge." type, greater_or_equal<T>)
 
-// `...` makes the comparison that is registered from the one of T.
+// BEGIN and END make the comparison that is registered from the one of T.
 #define ROOFGATE_FLOAT_COMPARISONS(type, T, BEGIN, END)                      \
   ROOFGATE_COMPARISON("eq." type, BEGIN equal<T> END);                       \
   ROOFGATE_COMPARISON("ne." type, BEGIN different_ordered<T> END);           \

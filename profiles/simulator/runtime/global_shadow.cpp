@@ -161,14 +161,13 @@ void GlobalShadow::check(const Query& query, uint64_t address, uint32_t bytes) {
 
 void GlobalShadow::access(Warp& warp, const Instruction& instruction, int lane, uint64_t address,
                           uint32_t bytes, Access kind) {
-  Mark mark;
-  mark.cluster = cluster_number(warp);
-  mark.agent = warp.agent;
-  mark.time = warp.clock[warp.agent];
-  mark.site = instruction.site;
-  mark.lane = lane;
-  mark.strong = kind != Access::kRead && kind != Access::kWrite;
-  mark.writes = kind != Access::kRead && kind != Access::kStrongRead;
+  const Mark mark{.cluster = cluster_number(warp),
+                  .agent = warp.agent,
+                  .time = warp.clock[warp.agent],
+                  .site = instruction.site,
+                  .lane = static_cast<uint32_t>(lane),
+                  .strong = kind != Access::kRead && kind != Access::kWrite,
+                  .writes = kind != Access::kRead && kind != Access::kStrongRead};
   const Observer observer{mark.cluster, warp.clock, warp.remote};
   check({warp, instruction, LaneMask{1} << lane, action_of(mark), mark, observer, nullptr}, address,
         bytes);
@@ -177,21 +176,21 @@ void GlobalShadow::access(Warp& warp, const Instruction& instruction, int lane, 
 void GlobalShadow::access(const AsyncAccess& access, uint64_t address, uint32_t bytes,
                           Access kind) {
   Warp& warp = *access.warp;
-  Mark mark;
-  mark.cluster = cluster_number(warp);
-  mark.agent = access.agent;
-  mark.time = access.time;
-  mark.site = access.instruction->site;
-  mark.lane = access.issuer.lane < 0 ? kUnknownLane : access.issuer.lane;
-  mark.strong = kind == Access::kAtomic;
-  mark.writes = kind != Access::kRead;
-  mark.generic_proxy = false;
+  const int lane = access.issuer.lane;
+  const Mark mark{.cluster = cluster_number(warp),
+                  .agent = access.agent,
+                  .time = access.time,
+                  .site = access.instruction->site,
+                  .lane = lane < 0 ? kUnknownLane : static_cast<uint32_t>(lane),
+                  .strong = kind == Access::kAtomic,
+                  .writes = kind != Access::kRead,
+                  .generic_proxy = false};
   {
     const std::lock_guard lock(actors_mutex_);
     actors_.insert_or_assign({mark.cluster, mark.agent, uint32_t{mark.site}}, access.issuer);
   }
   const Observer observer{mark.cluster, access.issuer_clock, warp.remote};
-  const LaneMask lanes = access.issuer.lane < 0 ? 0 : LaneMask{1} << access.issuer.lane;
+  const LaneMask lanes = lane < 0 ? 0 : LaneMask{1} << lane;
   check({warp, *access.instruction, lanes, access.issuer.action.c_str(), mark, observer,
          kind == Access::kRead ? &access.clock : nullptr},
         address, bytes);

@@ -1,6 +1,6 @@
 // Handlers made of a function of one lane's values.
 //
-// Lowering::operands are: the destination, then one register for each argument. Element types of
+// Operands are the destination, then one register for each argument. Element types of
 // the registers are those of the function's signature.
 #pragma once
 

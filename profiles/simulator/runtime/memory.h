@@ -33,9 +33,9 @@ struct SharedPlace {
 };
 SharedPlace shared_place(Warp& warp, const Instruction& instruction, uint32_t address);
 
-// Each returns where the bytes lie, after all checks of an ordinary access by one lane: bounds,
-// alignment (to `bytes` unless `alignment` says otherwise) and, if races are checked, order,
-// initialisation and copies in flight. They fail() where hardware would trap.
+// Each returns where the bytes lie (a power of two of them), after all checks of an ordinary access
+// by one lane: bounds, alignment to `bytes` and, if races are checked, order, initialisation and
+// copies in flight. They fail() where hardware would trap.
 std::byte* access_shared(Warp& warp, const Instruction& instruction, int lane, uint32_t address,
                          uint32_t bytes, Access access);
 std::byte* access_global(Warp& warp, const Instruction& instruction, int lane, uint64_t address,

@@ -21,14 +21,13 @@ bool is_strong(Access kind) { return kind != Access::kRead && kind != Access::kW
 bool is_generic(const AsyncAccess& access) { return access.issuer.action == "cp.async"; }
 
 Mark mark_of(const AsyncAccess& access, bool writes) {
-  Mark mark;
-  mark.agent = access.agent;
-  mark.time = access.time;
-  mark.site = access.instruction->site;
-  mark.lane = access.issuer.lane < 0 ? kUnknownLane : access.issuer.lane;
-  mark.writes = writes;
-  mark.generic_proxy = is_generic(access);
-  return mark;
+  const int lane = access.issuer.lane;
+  return {.agent = access.agent,
+          .time = access.time,
+          .site = access.instruction->site,
+          .lane = lane < 0 ? kUnknownLane : static_cast<uint32_t>(lane),
+          .writes = writes,
+          .generic_proxy = is_generic(access)};
 }
 
 const VectorClock& clock_of(const AsyncAccess& access) {
@@ -135,13 +134,12 @@ void SharedShadow::check(const Query& query, const Cell& cell, bool& reported) c
 
 void SharedShadow::access(Warp& warp, const Instruction& instruction, int lane, Block& owner,
                           uint32_t offset, uint32_t bytes, Access kind) {
-  Mark mark;
-  mark.agent = warp.agent;
-  mark.time = warp.clock[warp.agent];
-  mark.site = instruction.site;
-  mark.lane = lane;
-  mark.strong = is_strong(kind);
-  mark.writes = writes(kind);
+  const Mark mark{.agent = warp.agent,
+                  .time = warp.clock[warp.agent],
+                  .site = instruction.site,
+                  .lane = static_cast<uint32_t>(lane),
+                  .strong = is_strong(kind),
+                  .writes = writes(kind)};
   const Observer observer{kOwnCluster, warp.clock, kNothingRemote};
   Cell* const cell = cells_.find(offset, bytes);
   if (cell && is_in_order(*cell, mark, observer, reads(kind))) {
@@ -194,11 +192,18 @@ SharedShadow::Query SharedShadow::query_of(const AsyncAccess& access, const Bloc
 void SharedShadow::begin_write(const AsyncAccess& access, Block& owner, uint32_t offset,
                                uint32_t bytes) {
   remember(access);
+  const Mark mark = mark_of(access, true);
+  Cell* const cell = is_generic(access) ? cells_.find(offset, bytes) : nullptr;
+  if (cell && is_in_order(*cell, mark, {kOwnCluster, access.clock, kNothingRemote}, false)) {
+    record_write(*cell, mark);
+    cell->in_flight = true;
+    return;
+  }
   const Query query = query_of(access, owner, offset, bytes, true);
   bool reported = false;
   const auto look = [&](const Cell& cell) { check(query, cell, reported); };
   cells_.replace(offset, bytes, look, [&](Cell& cell) {
-    record_write(cell, query.mark);
+    record_write(cell, mark);
     cell.in_flight = true;
   });
 }

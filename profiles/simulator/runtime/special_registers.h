@@ -5,8 +5,8 @@
 
 namespace roofgate::sim {
 
-// Fills the warp's constants that stand for special registers. Throws LaunchFailure for one that has no
-// meaning here.
+// Fills the warp's constants that stand for special registers. Throws LaunchFailure for one that
+// has no meaning here.
 void set_special_registers(Warp& warp);
 
 }  // namespace roofgate::sim

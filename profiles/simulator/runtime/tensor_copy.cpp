@@ -29,6 +29,14 @@ struct TensorRequest {
   fail(warp, instruction, {Check::kTensorCopy, message, LaneMask{1} << lane});
 }
 
+void require_alignment(Warp& warp, const Instruction& instruction, int lane, const char* side,
+                       uint32_t address) {
+  if (address % kSharedAlignment == 0) return;
+  refuse(warp, instruction, lane,
+         std::string(side) + " in shared memory must be aligned to 128 bytes, but lies at " +
+             std::to_string(address));
+}
+
 // Operands from `first` on: rank, map, coordinates.
 TensorRequest read_request(Warp& warp, const Instruction& instruction, int first, int lane) {
   const auto rank = static_cast<int>(instruction.operands[first]);
@@ -128,7 +136,7 @@ Status load(Warp& warp, const Instruction& instruction) {
                      .ranks = std::nullopt,
                      .action = "TMA load"};
     if (multicast) load.ranks = warp.lanes<uint16_t>(instruction.operands[ranks])[lane];
-    require_multiple(warp, instruction, lane, "the destination", load.data, kSharedAlignment);
+    require_alignment(warp, instruction, lane, "the destination", load.data);
     auto targets = begin_load(warp, instruction, lane, load);
     run_later(warp, [request = std::move(request), targets = std::move(targets)] {
       load_box(request, targets);
@@ -144,7 +152,7 @@ void start_store(Warp& warp, const Instruction& instruction, int first, int lane
                  TensorRequest request, Access kind, Combine combine) {
   const int operand = first + operands_of_request(instruction, first);
   const uint32_t source = shared_operand(warp, instruction, operand, lane);
-  require_multiple(warp, instruction, lane, "the source", source, kSharedAlignment);
+  require_alignment(warp, instruction, lane, "the source", source);
   const auto store = begin_store(warp, instruction, lane, source, request.box.bytes(), "TMA store");
   run_later(store, [store = store.get(), request = std::move(request), kind, combine] {
     store_box(request, *store, kind, combine);

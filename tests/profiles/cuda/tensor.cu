@@ -16,7 +16,8 @@ __device__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b) {
 #ifdef LOST_TENSOR
   for (int i = 0; i < 4; ++i) d[i] += __uint_as_float(a[i]) * __uint_as_float(b);
 #else
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %8}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %8}, "
       "{%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b));
@@ -27,7 +28,9 @@ template <class Config>
 __global__ void __launch_bounds__(128) attention_fwd_sm80(const float* source, float* destination) {
   extern __shared__ float tile[];
   const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(tile + threadIdx.x * 4));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(source + threadIdx.x * 4) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address),
+               "l"(source + threadIdx.x * 4)
+               : "memory");
   asm volatile("cp.async.wait_all;" ::: "memory");
   __syncthreads();
   uint32_t a[4];
@@ -64,8 +67,8 @@ void launch(const float* source, float* destination) {
 
 #ifndef LOST_FACTS
 int roofgate_kernel_launch(int index, struct roofgate_kernel_launch_facts* facts) {
-  const struct roofgate_kernel_launch_facts kernels[] = {{"attention_fwd<bf16, 64, causal>", 128, 2048},
-                                                         {"scale", 64, 0}};
+  const struct roofgate_kernel_launch_facts kernels[] = {
+      {"attention_fwd<bf16, 64, causal>", 128, 2048}, {"scale", 64, 0}};
   if (index >= 2) return 0;
   *facts = kernels[index];
   return 1;

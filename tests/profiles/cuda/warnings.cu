@@ -1,4 +1,5 @@
-// Kernels that the compiler complains about. tests/profiles/logs holds what it says, as compile_logs.sh there writes it.
+// Kernels that the compiler complains about. tests/profiles/logs holds what it says, as
+// compile_logs.sh there writes it.
 __device__ __noinline__ float product(const float* values, int n) {
   float r[96];
   for (int i = 0; i < 96; ++i) r[i] = values[i];
@@ -19,7 +20,9 @@ __global__ void __launch_bounds__(1024) spilling(float* p, int n) {
 }
 
 // Its own lines report no spill: the function that it calls does.
-__global__ void __launch_bounds__(1024) calls_spilling(float* p, int n) { p[threadIdx.x] = product(p, n); }
+__global__ void __launch_bounds__(1024) calls_spilling(float* p, int n) {
+  p[threadIdx.x] = product(p, n);
+}
 
 // 2048 threads per multiprocessor: sm_86 and sm_89 hold 1536.
 __global__ void __launch_bounds__(1024, 2) too_many_blocks(float* p) {

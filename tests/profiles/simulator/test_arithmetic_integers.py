@@ -213,6 +213,23 @@ def test_carries_join_words(memory: DeviceMemory) -> None:
         assert found == (x + y >= 2**64) + 2 * high + 4 * lowest
 
 
+def test_a_carry_passes_through_a_full_word(memory: DeviceMemory) -> None:
+    """All ones plus the carry in carries again, and zero less the borrow borrows again."""
+    a = np.array([0, 1, 2**32 - 1], np.uint32)
+    begin = ".reg .b32 %x; {first}.cc.u32 %x, {start}, %a; {next}.cc.u32 %x, {word}, 0; {next}.u32 %d, 0, 0;"
+    total, difference = execute(
+        memory,
+        [
+            begin.format(first="add", next="addc", start="0xFFFFFFFF", word="0xFFFFFFFF"),
+            begin.format(first="sub", next="subc", start="0", word="0"),
+        ],
+        "uint32",
+        a=a,
+    )
+    assert total.tolist() == [0, 1, 1]
+    assert difference.tolist() == [0, 2**32 - 1, 2**32 - 1]
+
+
 def test_the_carry_belongs_to_the_lane(memory: DeviceMemory) -> None:
     """Lanes that a guard excludes keep the carry that they had."""
     a = np.array([2**32 - 1, 2**32 - 1, 0, 0], np.uint32)
