@@ -89,6 +89,9 @@ def checkout(template: Path, tmp_path: Path) -> Checkout:
 def measured(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout in which one case was measured and the CUDA kernels analysed. Tests that use it only read."""
     checkout = Checkout(Path(shutil.copytree(template, tmp_path_factory.mktemp("measured") / "roofgate")))
+    simulator = "out/simulator/objects"
+    if (ROOT / simulator).exists():  # spares compiling it once more
+        shutil.copytree(ROOT / simulator, checkout.root / simulator)
     for package, *arguments in [("kernels", "build"), ("perf", *ONE_CASE), ("profiles", "capture")]:
         result = checkout.run(package, *arguments)
         assert result.returncode == 0, result.stdout + result.stderr

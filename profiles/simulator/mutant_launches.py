@@ -3,7 +3,7 @@
 Sizes are small, so that a mutant that is wrong everywhere dies at once, and together they meet every case that the
 kernels distinguish. For attention: query and key counts of every residue modulo 16; of the keys also those modulo 64
 for which each column of a tile is the last visible one of some lane; rows that see no key; grouped heads; several
-batches; more heads than a group holds.
+batches; more heads than a group holds; other strides; large scores; no keys at all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from perf.model import Case
 from profiles.simulated_launches import LAUNCHES, AttentionLaunch, CopyLaunch, Launch, ProductLaunch
+from profiles.simulator.mutant_attention import Special, SpecialAttention
 
 # A lane's last visible keys are L, L - 2, L - 4 and L - 6 for a tile whose last key is L: the first key of each 8 is
 # among them only for the L that is 6 more, and the second for the L that is 7 more.
@@ -36,10 +37,18 @@ _CAUSAL = (
     (1, 3, 3, 129, 130),
     (2, 4, 2, 330, 200),
 )
+_SPECIAL = (
+    (Special.NO_KEYS, (1, 2, 1, 40, 1)),
+    (Special.LARGE_SCORES, (1, 1, 1, 70, 200)),
+    (Special.INTERLEAVED, (2, 4, 2, 140, 100)),
+)
 _COPIED_BYTES = (64, 64 * 1000, 132 * 3 * 512 * 5 * 16)
 
 
-def launches(kernel: str, l2_bytes: int) -> tuple[Launch, ...]:
+AnyLaunch = Launch | SpecialAttention
+
+
+def launches(kernel: str, l2_bytes: int) -> tuple[AnyLaunch, ...]:
     """The launches for a kernel.
 
     Args:
@@ -49,7 +58,8 @@ def launches(kernel: str, l2_bytes: int) -> tuple[Launch, ...]:
     match LAUNCHES.get(kernel):
         case AttentionLaunch(case=case):
             shapes = (*_CAUSAL, _two_groups(case.head_dim, l2_bytes)) if case.causal else _FULL
-            return tuple(AttentionLaunch(case=_shaped(case, *shape)) for shape in shapes)
+            special = [SpecialAttention(_shaped(case, *shape), what) for what, shape in _SPECIAL]
+            return (*(AttentionLaunch(case=_shaped(case, *shape)) for shape in shapes), *special)
         case CopyLaunch():
             return tuple(CopyLaunch(bytes=size) for size in _COPIED_BYTES)
         case ProductLaunch(dtype=dtype):

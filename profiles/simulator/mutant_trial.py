@@ -13,13 +13,15 @@ from kernels.build_record import BuildRecord
 from kernels.errors import RoofgateError
 from kernels.interface import KernelError
 from profiles.simulated import run_launch
-from profiles.simulated_launches import Launch, ProductLaunch
+from profiles.simulated_launches import ProductLaunch
 from profiles.simulator.ceiling_case import run_products
 from profiles.simulator.device_memory import DeviceMemory
 from profiles.simulator.findings import source_path
 from profiles.simulator.lowering.context import LoweringError
 from profiles.simulator.lowering.lower import lower_kernel
 from profiles.simulator.lowering.program import program_text
+from profiles.simulator.mutant_attention import SpecialAttention, run_special
+from profiles.simulator.mutant_launches import AnyLaunch
 from profiles.simulator.mutant_results import WRONG_ANSWER, Fate, MutantResult
 from profiles.simulator.mutation import Mutation, mutate, shape
 from profiles.simulator.ptx.syntax import Instruction, Kernel, Module
@@ -57,12 +59,12 @@ class Subject:
 class Trial:
     """A launch, and what the kernel without a mistake executes in it."""
 
-    launch: Launch
+    launch: AnyLaunch
     executed: int  # warp-instructions
     sites: frozenset[int]  # a mutation of any other instruction makes no difference here
 
 
-def prepare(record: BuildRecord, subject: Subject, launch: Launch) -> Trial:
+def prepare(record: BuildRecord, subject: Subject, launch: AnyLaunch) -> Trial:
     """Run the kernel as it is. Raises :class:`RoofgateError` if that is not clean: then no mutant can be judged."""
     outcome, killers = _run(record, subject, launch, _OPTIONS, {})
     if killers:
@@ -121,7 +123,7 @@ def _first_death(
 
 
 def _run(
-    record: BuildRecord, subject: Subject, launch: Launch, options: Options, kernels: Mapping[str, LoadedKernel]
+    record: BuildRecord, subject: Subject, launch: AnyLaunch, options: Options, kernels: Mapping[str, LoadedKernel]
 ) -> tuple[Outcome, tuple[str, ...]]:
     """What was found, and who noticed."""
     with DeviceMemory() as memory:
@@ -136,8 +138,15 @@ def _run(
         return library.outcome, tuple(dict.fromkeys([*checks, WRONG_ANSWER] if wrong else checks))
 
 
-def _call(library: SimulatedLibrary, launch: Launch) -> str:
-    return run_products(library, launch) if isinstance(launch, ProductLaunch) else run_launch(library, launch)
+def _call(library: SimulatedLibrary, launch: AnyLaunch) -> str:
+    """Call the library; returns what is wrong with the answer."""
+    match launch:
+        case ProductLaunch():
+            return run_products(library, launch)
+        case SpecialAttention():
+            return run_special(library, launch)
+        case _:
+            return run_launch(library, launch)
 
 
 def _describe(subject: Subject, mutation: Mutation) -> MutantResult:

@@ -69,9 +69,13 @@ def test_an_arrival_does_not_wait_for_later_copies() -> None:
     assert (done.result[:LANES, 16:32] == OLD).all()
 
 
-def test_the_warp_itself_has_to_wait_for_the_mbarrier_too() -> None:
-    """An arrival of copies is no wait for them."""
+@pytest.mark.parametrize("seed", range(8))
+def test_the_warp_itself_has_to_wait_for_the_mbarrier_too(seed: int) -> None:
+    """An arrival of copies is no wait for them, even where a schedule completes it long before the bytes are read."""
     arrive = "@%p cp.async.mbarrier.arrive.noinc.shared.b64 [%w0];\n"
-    body = MBARRIER + "@%p " + copies(0) + "\n" + arrive
+    pause = "mov.u32 %w1, 0;\nPAUSE: add.u32 %w1, %w1, 1;\nsetp.lt.u32 %odd, %w1, 200;\n@%odd bra PAUSE;\n"
+    body = MBARRIER + "@%p " + copies(0) + "\n" + arrive + pause
 
-    assert run(kernel_text(body, threads=TWO_WARPS), threads=TWO_WARPS, races=True).checks == {"copy-in-flight"}
+    done = run(kernel_text(body, threads=TWO_WARPS), threads=TWO_WARPS, races=True, seed=seed)
+
+    assert done.checks == {"copy-in-flight"}
