@@ -1,4 +1,4 @@
-"""``python -m profiles capture|static|show|simulate|mutants``: what is known of each kernel without timing it."""
+"""``python -m profiles capture|static|show|simulate|mutants|probe``: what is known of each kernel without timing it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from perf.model import CaptureSet, Layer, Problem
 from perf.store import read_captures, write_capture_set
 from profiles.simulated import capture_simulated
 from profiles.simulator import mutants, simulate
+from profiles.simulator.probes import command as probe_command
 from profiles.source_counters import lines_path, write_source_counters
 from profiles.static import capture_static
 from profiles.table import TABLES, print_layer, select
@@ -57,6 +58,7 @@ def main(arguments: list[str]) -> int:
         "mutants": lambda: run_command(
             lambda: mutants.run_mutants(mutants.read_request(options), current_record(workspace))
         ),
+        "probe": lambda: run_command(lambda: probe_command.run_probes(probe_command.read_request(options))),
     }
     return commands[options.command]()
 
@@ -64,7 +66,7 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m profiles", epilog=EXAMPLES, formatter_class=layout)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="capture|static|show|simulate|mutants")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="capture|static|show|simulate|mutants|probe")
     commands.add_parser("capture", help="capture every layer that can run here")
     commands.add_parser("static", help="analyse the built CUDA kernels without a GPU")
     show = commands.add_parser("show", help="print what a layer captured", epilog=EXAMPLES, formatter_class=layout)
@@ -86,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=layout,
     )
     mutants.add_arguments(mistakes)
+    probes = commands.add_parser(
+        "probe",
+        help="hold the simulated instructions against a GPU",
+        epilog=probe_command.EXAMPLES,
+        formatter_class=layout,
+    )
+    probe_command.add_arguments(probes)
     return parser
 
 

@@ -17,7 +17,7 @@ from profiles.simulator.device_memory import DeviceArray, DeviceMemory
 Floats = npt.NDArray[np.float64]
 
 # Half a unit in the last place: what rounding to the type costs, relative to the value.
-_ROUNDING = {DType.BF16: 2.0**-9, DType.FP16: 2.0**-12}
+_ROUNDING = {DType.BF16: 2.0**-8, DType.FP16: 2.0**-11}  # unit roundoff
 _KERNEL_DTYPES = {DType.BF16: KernelDType.BF16, DType.FP16: KernelDType.FP16}
 _LSE_TOLERANCE = 1e-5
 _SCORE_TOLERANCE = 2.0**-20  # of the largest score: a float32 sum of head_dim products

@@ -156,9 +156,8 @@ def _numbers(type_name: str, size: int, seed: int) -> bytes:
 def _b_bytes(product: WarpgroupProduct) -> int:
     """Bytes of B, to the end of what the descriptor can reach."""
     layout = product.layout_b
-    if layout.mn_major:
-        per_block = max(layout.swizzle, _GRANULE) // 2  # elements of N side by side
-        return max(layout.leading, layout.stride) * 2 + product.columns // per_block * layout.leading
+    if layout.mn_major and layout.swizzle:
+        return product.columns // (layout.swizzle // 2) * layout.leading
     groups = product.columns // _LINES
     end = (groups - 1) * layout.stride + layout.leading + _LINES * max(layout.swizzle, _GRANULE)
     return -(-end // 1024) * 1024

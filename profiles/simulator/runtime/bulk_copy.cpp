@@ -280,6 +280,17 @@ void end_load(const LoadTarget& target, uint32_t bytes) {
       bytes);
 }
 
+std::byte* global_bytes(const AsyncAccess& access, uint64_t address, uint32_t bytes, Access kind) {
+  if (!find_allocation(address, bytes)) {
+    fail(*access.warp, *access.instruction,
+         {Check::kOutOfBounds,
+          "the " + access.issuer.action + " touches " + describe_address(address + bytes - 1),
+          LaneMask{1} << access.issuer.lane, Space::kGlobal, address, bytes});
+  }
+  async_global(access, address, bytes, kind);
+  return reinterpret_cast<std::byte*>(address);
+}
+
 std::shared_ptr<BulkStore> begin_store(Warp& warp, const Instruction& instruction, int lane,
                                        uint32_t source, uint32_t bytes, const char* action) {
   auto store = std::make_shared<BulkStore>();

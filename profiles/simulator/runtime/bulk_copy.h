@@ -64,11 +64,7 @@ inline uint64_t global_operand(Warp& warp, const Instruction& instruction, int f
 constexpr int kGlobalOperands = 2;
 
 // The bytes of an asynchronous access to global memory, after its checks.
-inline std::byte* global_bytes(const AsyncAccess& access, uint64_t address, uint32_t bytes,
-                               Access kind) {
-  async_global(access, address, bytes, kind);
-  return reinterpret_cast<std::byte*>(address);
-}
+std::byte* global_bytes(const AsyncAccess& access, uint64_t address, uint32_t bytes, Access kind);
 
 inline std::byte* shared_bytes(const SharedPlace& place) {
   return place.block->shared + place.offset;

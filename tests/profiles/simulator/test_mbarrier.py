@@ -53,7 +53,7 @@ def run(
     ],
 )
 def test_a_wait_sees_what_was_written_before_the_arrivals(memory: DeviceMemory, seed: int, wait: str) -> None:
-    """Whatever the schedule and the form of the address: the second warp reads the first one's words, without a race."""
+    """Whatever the schedule and the form of the address: the second warp reads what the first one wrote."""
     body = f"""
     {initialised(32)}
     mov.u32 %r20, s; cvt.u64.u32 %rd20, %r20; cvta.shared.u64 %rd21, %rd20; sub.u32 %r20, %r20, 8;

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from kernels.errors import RoofgateError
 from profiles.simulator.device_memory import DeviceArray, DeviceMemory
 from profiles.simulator.lowering.context import LoweringError
-from profiles.simulator.run import Options, Outcome, load_kernel
+from profiles.simulator.run import Options, Outcome, launch_kernel, load_kernel
 from profiles.simulator.tensor_map import TensorMap
 from tests.profiles.simulator.memory_kernels import checks, kernel, launch, words
 
@@ -79,7 +79,7 @@ class Tensor:
         return [-(-extent // step) for extent, step in zip(self.box, self.steps, strict=True)]
 
     @property
-    def bytes(self) -> int:
+    def box_bytes(self) -> int:
         """Of the box in shared memory."""
         return int(np.prod(self.extents)) * self.element_bytes
 
@@ -118,7 +118,7 @@ class Tensor:
 
 
 def swizzled(offset: int, span: int) -> int:
-    """Where a byte lies: chunk c of a span becomes chunk c XOR the number of its 128-byte line, both modulo the span."""
+    """Where a byte lies: chunk c of a span becomes chunk c XOR the number of its 128-byte line, modulo the span."""
     if not span:
         return offset
     chunks = span // 16
@@ -162,16 +162,16 @@ def load_box(tensor: Tensor, coordinates: Sequence[int], seed: int = 0) -> tuple
     """Outcome, bytes of the box in shared memory, and bytes of the tensor."""
     with DeviceMemory() as memory:
         values = memory.place(random_bytes(tensor.memory_bytes()), name="tensor")
-        output = memory.place(np.zeros(tensor.bytes, np.uint8), name="output")
-        text = kernel(load(len(tensor.box), coordinates, tensor.bytes) + copy_out(tensor.bytes), 2, SHARED)
+        output = memory.place(np.zeros(tensor.box_bytes, np.uint8), name="output")
+        text = kernel(load(len(tensor.box), coordinates, tensor.box_bytes) + copy_out(tensor.box_bytes), 2, SHARED)
         options = Options(check_races=True, seed=seed)
         outcome = launch(memory, text, output, place_map(memory, tensor, values), options=options)
         return outcome, output.array, values.array
 
 
-def expected_box(tensor: Tensor, coordinates: Sequence[int], values: Array, filling: Array) -> Array:
+def expected_box(tensor: Tensor, coordinates: Sequence[int], values: Array, filling: int) -> Array:
     """Bytes of the box in shared memory."""
-    box = np.zeros(tensor.bytes, np.uint8)
+    box = np.zeros(tensor.box_bytes, np.uint8)
     size = tensor.element_bytes
     for target, source in tensor.places(coordinates):
         box[target : target + size] = filling if source is None else values[source : source + size]
@@ -203,9 +203,9 @@ def test_a_load_brings_the_box(case: tuple[Tensor, list[int]]) -> None:
     outcome, box, values = load_box(tensor, coordinates)
 
     assert outcome.findings == ()
-    np.testing.assert_array_equal(box, expected_box(tensor, coordinates, values, np.uint8(0)))
+    np.testing.assert_array_equal(box, expected_box(tensor, coordinates, values, 0))
     moved = [counters.bytes for counters in outcome.launches[0].counters if counters.bytes]
-    assert moved == [tensor.bytes]
+    assert moved == [tensor.box_bytes]
 
 
 @pytest.mark.parametrize("swizzle", [32, 64, 128])
@@ -282,7 +282,7 @@ def store_box(
     body = f"""
     mov.u32 %r20, s; mov.u32 %r10, %r1; setp.eq.u32 %p7, %r1, 0;
 COPY:
-    shl.b32 %r11, %r10, 4; setp.ge.u32 %p2, %r11, {tensor.bytes}; @%p2 bra END;
+    shl.b32 %r11, %r10, 4; setp.ge.u32 %p2, %r11, {tensor.box_bytes}; @%p2 bra END;
     cvt.u64.u32 %rd11, %r11; add.u64 %rd12, %rd1, %rd11; ld.global.v4.u32 {{%r13, %r14, %r15, %r16}}, [%rd12];
     add.u32 %r12, %r20, %r11; st.shared.v4.u32 [%r12], {{%r13, %r14, %r15, %r16}};
     add.u32 %r10, %r10, 32; bra COPY;
@@ -296,7 +296,7 @@ END:
 DONE:"""
     with DeviceMemory() as memory:
         values = memory.place(random_bytes(tensor.memory_bytes(), 2), name="tensor")
-        box = memory.place(random_bytes(tensor.bytes, 3), name="box")
+        box = memory.place(random_bytes(tensor.box_bytes, 3), name="box")
         before = values.array.copy()
         outcome = launch(memory, kernel(body, 2, SHARED), box, place_map(memory, tensor, values))
         return outcome, before, values.array, box.array
@@ -480,7 +480,15 @@ def test_a_map_can_be_a_kernel_parameter(memory: DeviceMemory) -> None:
     )
     output = words(memory)
 
-    outcome = launch(memory, text, output, tensor.map_of(values.address))  # type: ignore[arg-type]
+    outcome = launch_kernel(
+        text,
+        "k",
+        grid=(1, 1, 1),
+        block=(32, 1, 1),
+        arguments=[output, tensor.map_of(values.address)],
+        memory=memory,
+        options=Options(check_races=True),
+    )
 
     assert outcome.findings == ()
     np.testing.assert_array_equal(output.array.view(np.uint8), values.array)
@@ -510,15 +518,14 @@ def test_maps_that_the_driver_refuses(change: dict[str, Any]) -> None:
     }  # fmt: skip
 
     assert len(TensorMap(**good).encode()) == 128
-    with pytest.raises(RoofgateError, match="tensor map|NaN|dimensions"):
+    with pytest.raises(RoofgateError, match=r"tensor map|NaN|dimensions"):
         TensorMap(**{**good, **change})
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "cp.async.bulk.tensor.3d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes "
-        "[%r20], [%rd1, {0, 0, 0}], [%r21], {%h1};",
+        "cp.async.bulk.tensor.3d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [s], [%rd1, {0}], [s];",
         "tensormap.replace.tile.rank.global.b1024.b32 [%rd1], 3;",
         "cp.async.bulk.global.shared::cta.bulk_group.cp_mask [%rd1], [%r20], 16, %h1;",
         "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r20], [%rd1, {0}], [%r21];",
