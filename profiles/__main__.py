@@ -66,7 +66,9 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m profiles", epilog=EXAMPLES, formatter_class=layout)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="capture|static|show|simulate|mutants|probe")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="capture|static|show|simulate|mutants|probe"
+    )
     commands.add_parser("capture", help="capture every layer that can run here")
     commands.add_parser("static", help="analyse the built CUDA kernels without a GPU")
     show = commands.add_parser("show", help="print what a layer captured", epilog=EXAMPLES, formatter_class=layout)

@@ -149,7 +149,7 @@ def _listed(explained: Sequence[tuple[MutantResult, Survivor]]) -> Iterator[str]
     for result, reason in explained:
         reasons.setdefault(reason, []).append(result)
     for reason, results in reasons.items():
-        yield from (f"`{reason.line}`", "", reason.reason, "")
+        yield from (f"`{reason.lines[0]}`", "", reason.reason, "")
         titles = Counter(f"`{result.instruction}` in {result.kernel}: {result.change}" for result in results)
         yield from (f"- {title}" + (f" ({count} times)" if count > 1 else "") for title, count in titles.items())
         yield ""

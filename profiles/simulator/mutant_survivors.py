@@ -16,15 +16,16 @@ Verdict = Literal["equivalent", "not found"]
 class Survivor(Schema):
     """One reason, and the mutants that it speaks of.
 
-    ``kernel`` and ``change`` are shell patterns, ``instruction`` is the text without the numbers of registers, as the
-    report prints it, and may have ``*`` in it; ``line`` is the text of a CUDA line that the instruction comes from, or
-    that it was inlined at.
+    ``kernel``, ``instruction`` and ``change`` are shell patterns of what the report prints. ``lines`` are texts of CUDA
+    lines, all of which the instruction comes from or was inlined at. ``executed`` is false for code that no launch
+    reaches.
     """
 
     kernel: str
-    line: str
+    lines: tuple[str, ...]
     instruction: str
     change: str
+    executed: bool = True
     verdict: Verdict
     reason: str
 
@@ -34,7 +35,8 @@ class Survivor(Schema):
             fnmatchcase(mutant.kernel, self.kernel)
             and fnmatchcase(mutant.change, self.change)
             and fnmatchcase(mutant.instruction, self.instruction.replace("[", "[[]"))
-            and any(line.partition(" | ")[2] == self.line for line in mutant.lines)
+            and {line.partition(" | ")[2] for line in mutant.lines}.issuperset(self.lines)
+            and bool(mutant.launches) == self.executed
         )
 
 

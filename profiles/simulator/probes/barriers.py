@@ -27,10 +27,12 @@ def _mbarriers() -> Iterator[Probe]:
         "sm_80",
         [("b32", np.arange(LANES, dtype=np.uint64))],
         [
-            "b64: .shared .align 8 .b64 %fresh[32]; .reg .b32 %at; mov.u32 %at, %fresh; "
-            "mad.lo.u32 %at, %lane, 8, %at; .reg .b32 %count; add.u32 %count, %a0, 3; "
-            "mbarrier.init.shared.b64 [%at], %count; .reg .b64 %state; mbarrier.arrive.shared.b64 %state, [%at]; "
-            "mbarrier.pending_count.b64 %count, %state; cvt.u64.u32 $0, %count"
+            (
+                "b64: .shared .align 8 .b64 %fresh[32]; .reg .b32 %at; mov.u32 %at, %fresh; "
+                "mad.lo.u32 %at, %lane, 8, %at; .reg .b32 %count; add.u32 %count, %a0, 3; "
+                "mbarrier.init.shared.b64 [%at], %count; .reg .b64 %state; mbarrier.arrive.shared.b64 %state, [%at]; "
+                "mbarrier.pending_count.b64 %count, %state; cvt.u64.u32 $0, %count"
+            )
         ],
     )
 

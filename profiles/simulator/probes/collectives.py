@@ -29,9 +29,7 @@ def _shuffles() -> Probe:
         ("b32", _per_warp([distance for distance, _ in cases])),
         ("b32", _per_warp([clamp for _, clamp in cases])),
     ]
-    instructions = each(
-        f"b32 pred: shfl.sync.{{mode}}.b32 $0|$1, %a0, %a1, %a2, {_ALL}", mode="up down bfly idx"
-    )
+    instructions = each(f"b32 pred: shfl.sync.{{mode}}.b32 $0|$1, %a0, %a1, %a2, {_ALL}", mode="up down bfly idx")
     return per_thread("shuffles", "sm_80", columns, instructions)
 
 
@@ -60,8 +58,7 @@ def _matches() -> Probe:
     instructions = [
         f"b32: match.any.sync.b32 $0, %a0, {_ALL}",
         f"b32 pred: match.all.sync.b32 $0|$1, %a0, {_ALL}",
-        f"b32: .reg .b64 %wide; cvt.u64.u32 %wide, %a0; shl.b64 %wide, %wide, 33; "
-        f"match.any.sync.b64 $0, %wide, {_ALL}",
+        f"b32: .reg .b64 %wide; cvt.u64.u32 %wide, %a0; shl.b64 %wide, %wide, 33; match.any.sync.b64 $0, %wide, {_ALL}",
     ]
     return per_thread("matches", "sm_80", columns, instructions)
 

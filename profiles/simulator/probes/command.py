@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -156,7 +157,8 @@ def _first_line(error: Exception) -> str:
 def write_recording(path: Path, answers: Mapping[str, Outcome]) -> None:
     """Keep result words by probe, and reasons as text."""
     content = io.BytesIO()
-    np.savez_compressed(content, **{name: np.asarray(answer) for name, answer in answers.items()})
+    arrays: dict[str, Any] = {name: np.asarray(answer) for name, answer in answers.items()}
+    np.savez_compressed(content, **arrays)
     write_atomically(path, content.getvalue())
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from profiles.simulator.probes.probe import Probe, Tolerance, Words, place_of
 
-_CODES = {"f16": (np.uint16, np.float16), "f32": (np.uint32, np.float32), "f64": (np.uint64, np.float64)}
+_CODES = {"f16": ("u2", "f2"), "f32": ("u4", "f4"), "f64": ("u8", "f8")}
 _MANTISSA_BITS = {"f16": 10, "bf16": 7, "f32": 23, "f64": 52}
 _SMALLEST_EXPONENT = {"f16": -14, "bf16": -126, "f32": -126, "f64": -1022}
 
@@ -51,7 +51,7 @@ def compare(probe: Probe, expected: Words, found: Words) -> Row:
 
 def agreement(expected: Words, found: Words, tolerance: Tolerance | None) -> npt.NDArray[np.bool_]:
     """For each word whether the two are equal, or close enough."""
-    same = expected == found
+    same: npt.NDArray[np.bool_] = expected == found
     if tolerance is None:
         return same
     first, second = as_numbers(expected, tolerance.type_name), as_numbers(found, tolerance.type_name)
@@ -61,18 +61,18 @@ def agreement(expected: Words, found: Words, tolerance: Tolerance | None) -> npt
             np.maximum(tolerance.relative * np.abs(first), tolerance.ulp * _ulp(first, tolerance.type_name)),
         )
         close = np.isfinite(first) & np.isfinite(second) & (np.abs(first - second) <= bound)
-    return np.asarray(same | close | (np.isnan(first) & np.isnan(second)))
+    agree: npt.NDArray[np.bool_] = same | close | (np.isnan(first) & np.isnan(second))
+    return agree
 
 
 def as_numbers(words: Words, type_name: str) -> Numbers:
     """What the low bits of the words mean."""
     if type_name == "bf16":
-        codes = (words & np.uint64(0xFFFF)).astype(np.uint32) << np.uint32(16)
-        return codes.view(np.float32).astype(np.float64)
-    code_type, number_type = _CODES[type_name]
-    mask = np.uint64(np.iinfo(code_type).max)
+        upper = (words & np.uint64(0xFFFF)).astype(np.uint32) << np.uint32(16)
+        return upper.view(np.float32).astype(np.float64)
+    codes, numbers = _CODES[type_name]
     with np.errstate(invalid="ignore"):  # a signalling NaN
-        return (words & mask).astype(code_type).view(number_type).astype(np.float64)
+        return words.astype(codes).view(numbers).astype(np.float64)  # the high bits fall off
 
 
 def _ulp(numbers: Numbers, type_name: str) -> Numbers:

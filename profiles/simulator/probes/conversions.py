@@ -30,9 +30,9 @@ def conversion_probes() -> list[Probe]:
 
 def _to_integers(source: str) -> list[str]:
     return [
-        *each("b32: cvt.{rounding}.{result}.%s $0, %%a0" % source, rounding=_WHOLE, result="s32 u32"),
-        *each("b64: cvt.{rounding}.{result}.%s $0, %%a0" % source, rounding=_WHOLE, result="s64 u64"),
-        *each("b16: cvt.{rounding}.{result}.%s $0, %%a0" % source, rounding=_WHOLE, result="s16 u16"),
+        *each("b32: cvt.{how}.{result}.{source} $0, %a0", how=_WHOLE, result="s32 u32", source=source),
+        *each("b64: cvt.{how}.{result}.{source} $0, %a0", how=_WHOLE, result="s64 u64", source=source),
+        *each("b16: cvt.{how}.{result}.{source} $0, %a0", how=_WHOLE, result="s16 u16", source=source),
     ]
 
 
@@ -44,9 +44,7 @@ def _of_f32() -> list[Probe]:
     to_itself = each("b32: cvt.{how}.f32.f32 $0, %a0", how=f"{_WHOLE} rni.ftz sat ftz.sat ftz")
     return [
         per_thread("convert-f32-to-halves", "sm_80", [_F32], to_halves),
-        per_thread(
-            "convert-f32-to-f16-directed", "sm_80", [_F32], each("b16: cvt.{how}.f16.f32 $0, %a0", how="rm rp")
-        ),
+        per_thread("convert-f32-to-f16-directed", "sm_80", [_F32], each("b16: cvt.{how}.f16.f32 $0, %a0", how="rm rp")),
         per_thread("convert-f32-to-tf32-away", "sm_80", [_F32], ["b32: cvt.rna.tf32.f32 $0, %a0"]),
         per_thread(
             "convert-f32-to-tf32",
@@ -79,9 +77,7 @@ def _of_f64() -> list[Probe]:
 
 def _of_halves() -> list[Probe]:
     return [
-        per_thread(
-            "convert-f16-to-floats", "sm_80", [_F16], ["b32: cvt.f32.f16 $0, %a0", "b64: cvt.f64.f16 $0, %a0"]
-        ),
+        per_thread("convert-f16-to-floats", "sm_80", [_F16], ["b32: cvt.f32.f16 $0, %a0", "b64: cvt.f64.f16 $0, %a0"]),
         per_thread("convert-f16-to-integers", "sm_80", [_F16], _to_integers("f16")),
         per_thread("convert-f16-to-whole-f16", "sm_80", [_F16], each("b16: cvt.{how}.f16.f16 $0, %a0", how=_WHOLE)),
         per_thread("convert-bf16-to-f32", "sm_90", [_BF16], ["b32: cvt.f32.bf16 $0, %a0"]),
@@ -176,5 +172,3 @@ def _of_integers() -> list[Probe]:
         per_thread("convert-64-bit-integers", "sm_80", [("b64", long)], narrowed),
         per_thread("convert-packed-integers", "sm_80", triples, packed),
     ]
-
-

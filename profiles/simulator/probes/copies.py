@@ -60,15 +60,14 @@ _BULK_BYTES = 256
 
 
 def _bulk_load() -> Probe:
+    opcode = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
     lines = [
         *barrier_setup(2 * _BULK_BYTES, _BULK_BYTES + 16),
         ".reg .b64 %source;",
         "add.u64 %source, %global, 48;",
         "add.u32 %place, %buffer, 32;",
-        "@%first cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%place], [%source], "
-        f"{_BULK_BYTES}, [%barrier];",
-        "@%first cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%buffer], [%global], "
-        "16, [%barrier];",
+        f"@%first {opcode} [%place], [%source], {_BULK_BYTES}, [%barrier];",
+        f"@%first {opcode} [%buffer], [%global], 16, [%barrier];",
         *load_barrier_wait(),
     ]
     return Probe(
@@ -105,8 +104,8 @@ def _packed(type_name: str, seed: int) -> bytes:
     if type_name not in ("f16", "bf16", "f32", "f64"):
         return hashed_bytes(_BULK_BYTES, seed)
     if type_name == "bf16":
-        numbers = (hashed(_BULK_BYTES // 2, seed, 4).astype(np.float32) - 8).view(np.uint32) >> np.uint32(16)
-        return numbers.astype("<u2").tobytes()
+        codes = (hashed(_BULK_BYTES // 2, seed, 4).astype(np.float32) - 8).view(np.uint32) >> np.uint32(16)
+        return codes.astype("<u2").tobytes()
     dtype = {"f16": "<f2", "f32": "<f4", "f64": "<f8"}[type_name]
     count = _BULK_BYTES // np.dtype(dtype).itemsize
     numbers = (hashed(count, seed, 5).astype(np.float64) - 16) / 4
@@ -122,10 +121,10 @@ def _bulk_reductions() -> Iterator[Probe]:
     cases += [(operation, "b64") for operation in ("and", "or", "xor")]
     for operation, kind in cases:
         exact = ".noftz" if operation == "add" and kind in ("f16", "bf16") else ""
+        opcode = f"cp.reduce.async.bulk.global.shared::cta.bulk_group.{operation}{exact}.{kind}"
         lines = [
             *first_thread(),
-            f"@%first cp.reduce.async.bulk.global.shared::cta.bulk_group.{operation}{exact}.{kind} "
-            f"[%global], [%buffer], {_BULK_BYTES};",
+            f"@%first {opcode} [%global], [%buffer], {_BULK_BYTES};",
             *copy_wait(),
         ]
         yield Probe(

@@ -24,7 +24,7 @@ from profiles.simulator.probes.probe import Probe, Results, Words
 
 FOLDER = Path(__file__).parent / "expected"
 _SHOWN = 6
-_LARGEST = 900  # characters of a compressed result that is kept although its digest would do
+_LARGEST = 2400  # characters of a compressed result that is kept although its digest would do
 
 
 @dataclass(frozen=True, slots=True)

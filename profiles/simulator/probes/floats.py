@@ -54,9 +54,7 @@ def _single() -> list[Probe]:
         per_thread("f32-minimum-and-maximum", "sm_80", pairs, extrema),
         per_thread("f32-minimum-with-sign", "sm_86", pairs, xorsign),
         per_thread("f32-fused", "sm_80", triples, fused),
-        per_thread(
-            "f32-quotients", "sm_80", pairs, each("b32: div.{how}.f32 $0, %a0, %a1", how="rn rz rm rp rn.ftz")
-        ),
+        per_thread("f32-quotients", "sm_80", pairs, each("b32: div.{how}.f32 $0, %a0, %a1", how="rn rz rm rp rn.ftz")),
         per_thread("f32-reciprocals-and-roots", "sm_80", one, unary),
         per_thread("f32-signs", "sm_80", one, each("b32: {op}.f32 $0, %a0", op="abs neg abs.ftz neg.ftz")),
         per_thread("f32-copysign", "sm_80", pairs, ["b32: copysign.f32 $0, %a0, %a1"]),
@@ -133,16 +131,18 @@ def _comparisons() -> list[Probe]:
     return [
         per_thread("f32-comparisons", "sm_80", f32_pairs, relations),
         per_thread("f16-comparisons", "sm_80", _columns("b16", F16_CODES, F16_CODES), halves),
-        per_thread(
-            "f32-properties", "sm_80", f32_pairs[:1], each("pred: testp.{what}.f32 $0, %a0", what=properties)
-        ),
+        per_thread("f32-properties", "sm_80", f32_pairs[:1], each("pred: testp.{what}.f32 $0, %a0", what=properties)),
         per_thread("f32-choices", "sm_80", f32_pairs, choices),
     ]
 
 
 _ARGUMENTS = (
     *F32_CODES,
-    *(f32(value * sign) for value in (0.1, 0.7, 1.3, 3.0, 9.5, 20.0, 100.0, 127.5, 149.0, 1e-3, 1e-20) for sign in (1, -1)),
+    *(
+        f32(value * sign)
+        for value in (0.1, 0.7, 1.3, 3.0, 9.5, 20.0, 100.0, 127.5, 149.0, 1e-3, 1e-20)
+        for sign in (1, -1)
+    ),
 )
 _SMALL_ANGLES = (0, 0x80000000, *(f32(math.pi * step / 15) for step in range(-15, 16) if step))
 
@@ -167,9 +167,7 @@ def _approximations() -> list[Probe]:
     return [
         _approximate("ex2", each("b32: ex2.approx{how}.f32 $0, %a0", how="- .ftz"), ulp=4),
         _approximate("lg2", each("b32: lg2.approx{how}.f32 $0, %a0", how="- .ftz"), ulp=4, absolute=2 * 2**-22),
-        _approximate(
-            "sin", each("b32: {op}.approx.f32 $0, %a0", op="sin cos"), _SMALL_ANGLES, absolute=2 * 2**-20.5
-        ),
+        _approximate("sin", each("b32: {op}.approx.f32 $0, %a0", op="sin cos"), _SMALL_ANGLES, absolute=2 * 2**-20.5),
         _approximate("tanh", ["b32: tanh.approx.f32 $0, %a0"], relative=2 * 2**-11),
         _approximate("rcp", each("b32: rcp.approx{how}.f32 $0, %a0", how="- .ftz"), ulp=2),
         _approximate("sqrt", each("b32: sqrt.approx{how}.f32 $0, %a0", how="- .ftz"), positive, ulp=2),

@@ -27,10 +27,7 @@ Outcome = Words | str  # or why there are none
 def reason_not_to_run(probe: Probe, device: Device) -> str | None:
     """Why this GPU cannot run the probe: its architecture."""
     needed, present = probe.compute_capability, device.compute_capability
-    if probe.target.endswith("a"):
-        fits = present == needed
-    else:
-        fits = present >= needed
+    fits = present == needed if probe.target.endswith("a") else present >= needed
     return None if fits else f"needs {probe.target}; this GPU is sm_{present[0]}{present[1]}"
 
 

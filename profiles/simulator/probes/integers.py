@@ -121,7 +121,7 @@ def _fields() -> list[Probe]:
 
 
 def _bytes() -> list[Probe]:
-    selectors = (*range(0, 16), 0x7654, 0x3210, 0xFEDC, 0x8888, 0x4567, 0xFFFF0123, 0x0F1E, 0x73B2)
+    selectors = (*range(16), 0x7654, 0x3210, 0xFEDC, 0x8888, 0x4567, 0xFFFF0123, 0x0F1E, 0x73B2)
     words = [("b32", column) for column in all_tuples((0x80FF7F01,), (0x12E45689,), selectors)]
     dots = [("b32", hashed(64, 60 + index, 32)) for index in range(3)]
     tables = ("0x00", "0x80", "0xe8", "0x96", "0xca", "0x1b", "0xff")

@@ -64,7 +64,10 @@ def _matrix_loads() -> list[Probe]:
 
 def _matrix_stores() -> list[Probe]:
     lanes = np.arange(LANES, dtype=np.uint64)
-    sources = [("b32", (lanes << np.uint64(20) | lanes << np.uint64(4)) + np.uint64(index * 0x10001)) for index in range(_MATRICES)]
+    sources = [
+        ("b32", (lanes << np.uint64(20) | lanes << np.uint64(4)) + np.uint64(index * 0x10001))
+        for index in range(_MATRICES)
+    ]
     probes = []
     for count in (1, 2, 4):
         for trans in ("", ".trans"):
@@ -89,7 +92,10 @@ def _matrix_stores() -> list[Probe]:
 
 def _transpose() -> Probe:
     return per_thread(
-        "movmatrix-trans", "sm_80", [("b32", hashed(LANES, 100, 32))], ["b32: movmatrix.sync.aligned.m8n8.trans.b16 $0, %a0"]
+        "movmatrix-trans",
+        "sm_80",
+        [("b32", hashed(LANES, 100, 32))],
+        ["b32: movmatrix.sync.aligned.m8n8.trans.b16 $0, %a0"],
     )
 
 
@@ -201,7 +207,8 @@ def _sums(product: Product, words: int, seed: int) -> Words:
     if product.d != "s32":
         return small_numbers(product.d, words, seed)
     near_ends = np.array([0, 5, 0x7FFFFFFF, 0x80000000, 0x7FFFFF00, 0x80000100], np.uint64)
-    return near_ends[hashed(words, seed, 32) % np.uint64(len(near_ends))]
+    chosen: Words = near_ends[hashed(words, seed, 32) % np.uint64(len(near_ends))]
+    return chosen
 
 
 def _products() -> list[Probe]:
@@ -219,7 +226,9 @@ def _products() -> list[Probe]:
 # --- rounding ---
 
 _ROUNDED = ("f16", "bf16", "tf32")
-_REASON = "PTX leaves open in which order and precision tensor cores add; the simulator adds one product after the other"
+_REASON = (
+    "PTX leaves open in which order and precision tensor cores add; the simulator adds one product after the other"
+)
 
 
 def _rounded_products() -> list[Probe]:
@@ -252,4 +261,3 @@ def _random_floats(type_name: str, seed: int) -> Words:
             code &= np.uint64(0xFFFFE000)
         words |= code << np.uint64(index * bits)
     return words
-

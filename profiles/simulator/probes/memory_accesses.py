@@ -21,7 +21,8 @@ def access_probes() -> list[Probe]:
 def _loads() -> Iterator[Probe]:
     for space, base in (("global", "%own_global"), ("shared", "%own_shared")):
         kinds = {"b16": "s8 u8 u16", "b32": "s8 u8 s16 u16 b32", "b64": "s8 u8 s16 u16 s32 u32 b64"}
-        lines, outputs = _own_places(16), []
+        lines = _own_places(16)
+        outputs: list[Output] = []
         for register, types in kinds.items():
             for type_name in types.split():
                 lines.append(f"ld.{space}.{type_name} %d{len(outputs)}, [{base}];")
@@ -125,7 +126,18 @@ def _atomic(name: str, target: str, operations: list[str], columns: list[Words])
 
 
 def _special_registers() -> Probe:
-    names = "tid.x ntid.x ctaid.x nctaid.x laneid lanemask_eq lanemask_le lanemask_lt lanemask_ge lanemask_gt".split()
+    names = (
+        "tid.x",
+        "ntid.x",
+        "ctaid.x",
+        "nctaid.x",
+        "laneid",
+        "lanemask_eq",
+        "lanemask_le",
+        "lanemask_lt",
+        "lanemask_ge",
+        "lanemask_gt",
+    )
     lines = [f"mov.u32 %d{index}, %{name};" for index, name in enumerate(names)]
     return Probe(
         name="special-registers",

@@ -110,7 +110,11 @@ class Probe:
         """What the words of the result are, in order: a label and a number of words."""
         return [
             *((output.label, self.threads) for output in self.outputs),
-            *((f"shared memory of block {block}", self.dump // WORD_BYTES) for block in range(self.blocks) if self.dump),
+            *(
+                (f"shared memory of block {block}", self.dump // WORD_BYTES)
+                for block in range(self.blocks)
+                if self.dump
+            ),
             *((("global memory", len(self.scratch) // WORD_BYTES),) if self.scratch else ()),
             *(
                 (f"tensor {index}", len(tensor.content) // WORD_BYTES)

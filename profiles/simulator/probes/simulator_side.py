@@ -38,7 +38,5 @@ def simulate(probe: Probe) -> Words:
         parts = [stored.array[: probe.stored_words].tobytes()]
         if probe.scratch:
             parts.append(scratch.array.tobytes())
-        parts += [
-            array.array.tobytes() for tensor, array in zip(probe.tensors, tensors, strict=True) if tensor.written
-        ]
+        parts += [array.array.tobytes() for tensor, array in zip(probe.tensors, tensors, strict=True) if tensor.written]
         return np.frombuffer(b"".join(parts), np.uint64)

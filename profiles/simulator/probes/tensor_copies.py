@@ -16,7 +16,10 @@ from profiles.simulator.probes.async_statements import (
 from profiles.simulator.probes.probe import Output, Probe, Tensor
 from profiles.simulator.probes.values import hashed_bytes
 
-_ELEMENT_BYTES = {"u8": 1, "u16": 2, "f16": 2, "bf16": 2, "u32": 4, "s32": 4, "f32": 4, "tf32": 4, "f32.ftz": 4, "tf32.ftz": 4, "u64": 8}  # fmt: skip
+_ELEMENT_BYTES = {
+    "u8": 1, "u16": 2, "f16": 2, "bf16": 2, "u32": 4, "s32": 4, "f32": 4, "tf32": 4, "f32.ftz": 4, "tf32.ftz": 4,
+    "u64": 8,
+}  # fmt: skip
 _ALIGNMENT = 1024  # of each box: the longest period of a swizzle
 _UNTOUCHED = b"\xa5"
 _DONE = (Output("the barrier's phase is complete", "pred"),)
@@ -113,7 +116,9 @@ def _strided_loads() -> Iterator[Probe]:
     yield _load("2d-every-second-row", rows, [(0, 0), (0, 3), (0, 14), (0, -3)])
     third = make_tensor("u16", (32, 20), (16, 11), element_strides=(1, 3), swizzle=32)
     yield _load("2d-every-third-row", third, [(0, 0), (8, 13)])
-    yield _load("3d-strided", make_tensor("u32", (8, 9, 7), (4, 6, 5), element_strides=(1, 3, 2)), [(0, 0, 0), (2, 4, 3)])
+    yield _load(
+        "3d-strided", make_tensor("u32", (8, 9, 7), (4, 6, 5), element_strides=(1, 3, 2)), [(0, 0, 0), (2, 4, 3)]
+    )
 
 
 def _filled_loads() -> Iterator[Probe]:
@@ -125,10 +130,12 @@ def _filled_loads() -> Iterator[Probe]:
 def _typed_loads() -> Iterator[Probe]:
     """Types that say how floats are changed on the way."""
     codes = np.array(
-        [0x3F800000, 0x3F801000, 0x3F801001, 0x3F803000, 0x00000001, 0x807FFFFF, 0x7F800000, 0x7FC00001, 0x7F800001]
-        + [0x7F7FFFFF, 0xBF80FFFF, 0x00800000, 0xFF7FF000, 0x3F7FFFFF, 0x80000000, 0x40490FDB],
+        [
+            0x3F800000, 0x3F801000, 0x3F801001, 0x3F803000, 0x00000001, 0x807FFFFF, 0x7F800000, 0x7FC00001, 0x7F800001,
+            0x7F7FFFFF, 0xBF80FFFF, 0x00800000, 0xFF7FF000, 0x3F7FFFFF, 0x80000000, 0x40490FDB,
+        ],
         "<u4",
-    )
+    )  # fmt: skip
     for type_name in ("f32.ftz", "tf32", "tf32.ftz"):
         tensor = make_tensor(type_name, (16,), (16,), content=codes.tobytes())
         yield _load(f"as-{type_name.replace('.', '-')}", tensor, [(0,)])
@@ -137,8 +144,10 @@ def _typed_loads() -> Iterator[Probe]:
 def _store(name: str, tensor: Tensor, corners: Sequence[Coordinates], reduction: str = "") -> Probe:
     slot, total = _slot_bytes(tensor), len(corners) * _slot_bytes(tensor)
     rank = len(tensor.box)
-    copy = f"cp.reduce.async.bulk.tensor.{rank}d.global.shared::cta" if reduction else (
-        f"cp.async.bulk.tensor.{rank}d.global.shared::cta"
+    copy = (
+        f"cp.reduce.async.bulk.tensor.{rank}d.global.shared::cta"
+        if reduction
+        else (f"cp.async.bulk.tensor.{rank}d.global.shared::cta")
     )
     opcode = f"{copy}{'.' + reduction if reduction else ''}.tile.bulk_group"
     lines = [*first_thread()]
@@ -196,9 +205,7 @@ def _multicast() -> Probe:
     """Each of two blocks loads one half of the box for both."""
     tensor = make_tensor("u16", (64, 16), (64, 8), swizzle=128)
     slot = _slot_bytes(tensor)
-    opcode = (
-        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster"
-    )
+    opcode = "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster"
     lines = [
         *barrier_setup(2 * slot, 2 * slot, cluster=True),
         ".reg .b32 %row; .reg .b16 %mask;",

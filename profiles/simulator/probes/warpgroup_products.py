@@ -56,6 +56,9 @@ def mn_major(swizzle: int) -> Layout:
     return Layout(swizzle, leading=2 * _LINES * swizzle, stride=_LINES * swizzle, mn_major=True)
 
 
+_ROWS_OF_128_BYTES = k_major(128)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarpgroupProduct:
     """One wgmma.mma_async. ``layout_a`` is None if A comes from registers."""
@@ -65,8 +68,8 @@ class WarpgroupProduct:
     a: str = "f16"
     b: str = "f16"
     columns: int = 16
-    layout_a: Layout | None = k_major(128)
-    layout_b: Layout = k_major(128)
+    layout_a: Layout | None = _ROWS_OF_128_BYTES
+    layout_b: Layout = _ROWS_OF_128_BYTES
     add: bool = False  # to what D holds
     signs: tuple[int, int] = (1, 1)
     satfinite: bool = False
@@ -219,7 +222,9 @@ def _register_products(plain: WarpgroupProduct) -> Iterator[WarpgroupProduct]:
     yield replace(plain, name="a-in-registers-b-mn-major", layout_a=None, layout_b=mn_major(128), columns=64)
 
 
-_REASON = "PTX leaves open in which order and precision tensor cores add; the simulator adds one product after the other"
+_REASON = (
+    "PTX leaves open in which order and precision tensor cores add; the simulator adds one product after the other"
+)
 
 
 def _rounded() -> list[Probe]:

@@ -33,7 +33,7 @@ WAIT:
     mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %p1, [%r21], 0;
     @!%p1 bra WAIT;
 """
-PASS_ON = "st.shared::cluster.u32 [%r19], %r7;"  # to the next block
+TO_NEXT = "st.shared::cluster.u32 [%r19], %r7;"  # to the next block
 SHOW = "ld.shared.u32 %r5, [%r9]; st.global.u32 [%rd5], %r5;"
 
 
@@ -56,7 +56,7 @@ def run(
 
 
 def from_previous_block() -> np.ndarray:
-    """What each block's lanes hold after PASS_ON."""
+    """What each block's lanes hold after TO_NEXT."""
     blocks, lanes = np.ogrid[:BLOCKS, :LANES]
     return (blocks - 1) % BLOCKS * 100 + lanes
 
@@ -74,7 +74,7 @@ def from_previous_block() -> np.ndarray:
 )
 def test_a_block_sees_what_another_wrote_before_the_barrier(memory: DeviceMemory, seed: int, sync: str) -> None:
     """Each block writes into the memory of the next one, whatever the schedule."""
-    outcome, found = run(memory, SYNC + PASS_ON + sync + SHOW + SYNC, seed)
+    outcome, found = run(memory, SYNC + TO_NEXT + sync + SHOW + SYNC, seed)
 
     assert outcome.findings == ()
     np.testing.assert_array_equal(found, from_previous_block())
@@ -83,7 +83,7 @@ def test_a_block_sees_what_another_wrote_before_the_barrier(memory: DeviceMemory
 @pytest.mark.parametrize("sync", ["", RELAXED_SYNC, "bar.sync 0;"])
 def test_other_synchronisation_is_not_enough(memory: DeviceMemory, sync: str) -> None:
     """No barrier, one that does not release, and one of the block alone."""
-    outcome, _ = run(memory, PASS_ON + sync + SHOW + SYNC)
+    outcome, _ = run(memory, TO_NEXT + sync + SHOW + SYNC)
 
     assert set(checks(outcome)) & {"shared-race", "uninitialised-shared"}
 
@@ -136,17 +136,21 @@ END:"""
     assert "barrier of the cluster" in outcome.findings[0].message
 
 
-def test_lanes_that_have_ended_are_not_waited_for(memory: DeviceMemory) -> None:
-    """One block ends at once, the others meet."""
-    body = f"setp.eq.u32 %p2, %r3, 0; @%p2 bra END; barrier.cluster.arrive; barrier.cluster.wait; st.global.u32 [%rd5], 1;{END}"
+@pytest.mark.parametrize("turns", [1, 50_000])
+def test_lanes_that_have_ended_are_not_waited_for(memory: DeviceMemory, turns: int) -> None:
+    """One block ends before or after the others have arrived; they meet without it."""
+    body = f"""
+    setp.eq.u32 %p2, %r3, 0; @%p2 bra ALONE;
+    barrier.cluster.arrive; barrier.cluster.wait; st.global.u32 [%rd5], 1;
+    bra END;
+ALONE:
+    add.u32 %r6, %r6, 1; setp.lt.u32 %p3, %r6, {turns}; @%p3 bra ALONE;
+END:"""
 
-    outcome, found = run(memory, body)
-
-    assert outcome.findings == ()
-    assert found.sum() == (BLOCKS - 1) * LANES
-
-
-END = "\nEND:"
+    for seed in range(4):
+        outcome, found = run(memory, "mov.u32 %r6, 0;" + body, seed)
+        assert outcome.findings == ()
+        assert found.sum() == (BLOCKS - 1) * LANES
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -155,7 +159,7 @@ def test_arrivals_at_the_mbarrier_of_another_block(memory: DeviceMemory, seed: i
     """They release what the block wrote; fence.mbarrier_init makes a relaxed barrier enough for the object."""
     body = f"""
     {INIT.format(count=LANES)} {sync}
-    {PASS_ON}
+    {TO_NEXT}
     mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r24];
     {WAIT} {SHOW} {SYNC}"""
 
@@ -212,19 +216,16 @@ def test_a_bulk_reduction_into_another_block(memory: DeviceMemory) -> None:
 
 
 MASK = 0b1011
+MULTICAST = "mbarrier::complete_tx::bytes.multicast::cluster"
+MULTICAST_COPIES = {
+    "bulk": f"cp.async.bulk.shared::cluster.global.{MULTICAST} [%r20], [%rd2], {4 * LANES}, [%r21], %h1;",
+    "tensor": f"cp.async.bulk.tensor.1d.shared::cluster.global.{MULTICAST} [%r20], [%rd3, {{0}}], [%r21], %h1;",
+}
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(
-    "copy",
-    [
-        f"cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-        f" [%r20], [%rd2], {4 * LANES}, [%r21], %h1;",
-        "cp.async.bulk.tensor.1d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-        " [%r20], [%rd3, {0}], [%r21], %h1;",
-    ],
-)
-def test_multicast_reaches_the_blocks_of_the_mask(memory: DeviceMemory, seed: int, copy: str) -> None:
+@pytest.mark.parametrize("kind", MULTICAST_COPIES)
+def test_multicast_reaches_the_blocks_of_the_mask(memory: DeviceMemory, seed: int, kind: str) -> None:
     """Block 0 loads once; data and completion arrive at the same offsets in every block that the mask names."""
     values = memory.place(np.arange(LANES, dtype=np.uint32) + 7, name="values")
     tensor = TensorMap(address=values.address, type_name="u32", dimensions=(LANES,), strides=(), box=(LANES,))
@@ -234,7 +235,7 @@ def test_multicast_reaches_the_blocks_of_the_mask(memory: DeviceMemory, seed: in
     and.b32 %r12, %r12, 1; setp.eq.u32 %p3, %r12, 0; @%p3 bra END;
     @%p7 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r21], {4 * LANES};
     setp.eq.and.u32 %p4, %r3, 0, %p7; @!%p4 bra WAIT;
-    {copy}
+    {MULTICAST_COPIES[kind]}
     {WAIT} {SHOW}
 END:
     {SYNC}"""

@@ -265,15 +265,16 @@ def build_result(**changes: object) -> MutantResult:
         "instruction": "sub.f32 %f, %f, %f",
         "lines": ("a.cuh:3 | x = y - z;", "a.cu:9 | run();"),
         "fate": Fate.SURVIVED,
+        "launches": 2,
     }
     return MutantResult(**{**values, **changes})  # type: ignore[arg-type] # each has its field's type
 
 
-def build_reason(**changes: str) -> Survivor:
+def build_reason(**changes: object) -> Survivor:
     """A reason that speaks of the survivor."""
-    values = {
+    values: dict[str, object] = {
         "kernel": "attention_fwd<*, full>",
-        "line": "x = y - z;",
+        "lines": ("x = y - z;",),
         "instruction": "sub.f32 *",
         "change": "sub -> add",
         "verdict": "equivalent",
@@ -313,10 +314,18 @@ def test_a_missed_mutant_counts_though_a_reason_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"kernel": "*causal>"}, {"line": "x = y"}, {"instruction": "add.f32 *"}, {"change": "add -> sub"}]
+    "changes",
+    [
+        {"kernel": "*causal>"},
+        {"lines": ("x = y",)},
+        {"lines": ("x = y - z;", "elsewhere();")},
+        {"instruction": "add.f32 *"},
+        {"change": "add -> sub"},
+        {"executed": False},
+    ],
 )
-def test_a_reason_speaks_only_of_what_it_names(changes: dict[str, str]) -> None:
-    """All four parts have to fit."""
+def test_a_reason_speaks_only_of_what_it_names(changes: dict[str, object]) -> None:
+    """All parts have to fit."""
     assert not build_reason(**changes).speaks_of(build_result())
 
 

@@ -88,7 +88,7 @@ K_MAJOR = [
 ]
 MN_MAJOR = [
     Layout(0, 128, 256, True),
-    Layout(0, 1152, 128, True),
+    Layout(0, 2304, 128, True),
     Layout(32, 512, 256, True),
     Layout(64, 1024, 512, True),
     Layout(128, 2048, 1024, True),
