@@ -165,7 +165,7 @@ def write_recording(path: Path, answers: Mapping[str, Outcome]) -> None:
 def read_recording(path: Path) -> dict[str, Outcome]:
     """What :func:`write_recording` kept; raises :class:`RoofgateError` if the file is missing or damaged."""
     try:
-        with np.load(path) as recorded:
+        with np.load(io.BytesIO(path.read_bytes())) as recorded:
             return {
                 name: str(array) if array.dtype.kind == "U" else array.astype(np.uint64)
                 for name, array in recorded.items()

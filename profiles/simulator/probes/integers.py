@@ -11,7 +11,7 @@ _COUNTS = (0, 1, 7, 31, 32, 33, 63, 64, 65, 255, 256, 0x80000000, 0xFFFFFFFF)
 
 def integer_probes() -> list[Probe]:
     """All of them."""
-    return [*_arithmetic(), *_shifts(), *_fields(), *_bytes(), *_bits(), *_carries()]
+    return [*_arithmetic(), *_other_arithmetic(), *_shifts(), *_fields(), *_bytes(), *_bits(), *_carries()]
 
 
 def _arithmetic() -> list[Probe]:
@@ -31,12 +31,18 @@ def _arithmetic() -> list[Probe]:
         *each("b64: {op}.{kind} $0, %a0, %a1", op="mul.hi mul.lo min max", kind="s64 u64"),
         "b64: abs.s64 $0, %a0",
     ]
+    return [
+        per_thread("integer-arithmetic-32", "sm_80", pairs, instructions),
+        per_thread("integer-arithmetic-64", "sm_80", long, long_instructions),
+    ]
+
+
+def _other_arithmetic() -> list[Probe]:
+    pairs = [("b32", words) for words in all_tuples(INTEGERS_32, INTEGERS_32)]
     divisors = tuple(value for value in INTEGERS_32 if value)
     quotients = [("b32", words) for words in all_tuples(INTEGERS_32, divisors)]
     halves = [("b16", words) for words in all_tuples((0, 1, 0x7FFF, 0x8000, 0xFFFF), (0, 1, 2, 0x7FFF, 0x8000, 0xFFFF))]
     return [
-        per_thread("integer-arithmetic-32", "sm_80", pairs, instructions),
-        per_thread("integer-arithmetic-64", "sm_80", long, long_instructions),
         per_thread(
             "integer-quotients", "sm_80", quotients, each("b32: {op}.{kind} $0, %a0, %a1", op="div rem", kind="s32 u32")
         ),
@@ -45,7 +51,7 @@ def _arithmetic() -> list[Probe]:
             "sm_80",
             halves,
             [
-                *each("b16: {op}.{kind} $0, %a0, %a1", op="mul.hi min max div rem", kind="s16")[:3],
+                *each("b16: {op}.s16 $0, %a0, %a1", op="mul.hi min max div rem"),
                 *each("b16: {op}.u16 $0, %a0, %a1", op="mul.lo mul.hi min max"),
                 *each("b32: mul.wide.{kind} $0, %a0, %a1", kind="s16 u16"),
             ],

@@ -219,7 +219,7 @@ def _multicast() -> Probe:
     ]
     return Probe(
         name="tensor-load-multicast",
-        target="sm_90",
+        target="sm_90a",
         statements="\n".join(lines),
         outputs=_DONE,
         blocks=2,

@@ -4,6 +4,7 @@
 // turns, which depends on time, must not show in the counters.
 #include "mbarrier.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -296,8 +297,11 @@ AsyncAccess mbarrier_access(Warp& warp, const Instruction& instruction, int lane
 void complete_transaction(const AsyncAccess& access, const MbarrierPlace& barrier, int64_t bytes) {
   add_transactions(*access.warp, *access.instruction, access.issuer.lane, barrier, -bytes);
   if (access.agent) {
-    barrier.object->gathering.clock.set(access.agent, access.time);
-    barrier.object->gathering.async_clock.set(access.agent, access.time);
+    SyncPoint& gathering = barrier.object->gathering;
+    // Copies end in any order; a phase ends when all of its copies have.
+    const uint32_t time = std::max(access.time, gathering.clock[access.agent]);
+    gathering.clock.set(access.agent, time);
+    gathering.async_clock.set(access.agent, time);
   }
   complete_phase(barrier);
 }
