@@ -16,7 +16,6 @@ from kernels.errors import RoofgateError
 from profiles.occupancy import (
     MULTIPROCESSORS,
     REGISTERS,
-    SHARED_RESERVED_BYTES,
     THREADS_PER_BLOCK,
     WARP_SIZE,
 )
@@ -100,8 +99,8 @@ def device_attributes(architecture: str) -> Mapping[Attribute, int]:
         Attribute.MAX_SHARED_PER_MULTIPROCESSOR: multiprocessor.shared_bytes,
         Attribute.MAX_REGISTERS_PER_MULTIPROCESSOR: REGISTERS,
         Attribute.COOPERATIVE_LAUNCH: 0,  # blocks of a simulated grid are not all resident
-        Attribute.MAX_SHARED_PER_BLOCK_OPT_IN: multiprocessor.shared_bytes - SHARED_RESERVED_BYTES,
+        Attribute.MAX_SHARED_PER_BLOCK_OPT_IN: multiprocessor.shared_bytes - multiprocessor.reserved_bytes,
         Attribute.MAX_BLOCKS_PER_MULTIPROCESSOR: multiprocessor.blocks,
-        Attribute.RESERVED_SHARED_PER_BLOCK: SHARED_RESERVED_BYTES,
+        Attribute.RESERVED_SHARED_PER_BLOCK: multiprocessor.reserved_bytes,
         Attribute.CLUSTER_LAUNCH: int(capability >= (9, 0)),
     }

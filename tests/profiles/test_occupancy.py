@@ -69,8 +69,8 @@ def test_all_of_the_shared_memory_but_the_reserve_is_one_block() -> None:
 
 def test_an_architecture_without_limits_is_refused_by_name() -> None:
     """No limits are guessed for an architecture that the table lacks."""
-    with pytest.raises(RoofgateError, match=r"'sm_75' \(known: sm_80, .*MULTIPROCESSORS"):
-        theoretical_occupancy(Block(threads=128, registers=32, shared_bytes=0), "sm_75")
+    with pytest.raises(RoofgateError, match=r"'sm_70' \(known: sm_75, .*MULTIPROCESSORS"):
+        theoretical_occupancy(Block(threads=128, registers=32, shared_bytes=0), "sm_70")
 
 
 @pytest.mark.parametrize("architecture", [known.name for known in CUDA_ARCHITECTURES])
@@ -101,7 +101,7 @@ def test_more_resources_never_fit_more_blocks(needs: Block, architecture: str, r
 SHIM = """
 #include "cuda_occupancy.h"
 extern "C" int blocks(int major, int minor, int warps, long shared, int threads, int registers, long block_shared,
-                      int barriers) {
+                      int barriers, long reserved) {
   cudaOccDeviceProp device = {};
   device.computeMajor = major;
   device.computeMinor = minor;
@@ -111,8 +111,8 @@ extern "C" int blocks(int major, int minor, int warps, long shared, int threads,
   device.warpSize = 32;
   device.sharedMemPerBlock = 48 * 1024;
   device.sharedMemPerMultiprocessor = shared;
-  device.sharedMemPerBlockOptin = shared - 1024;
-  device.reservedSharedMemPerBlock = 1024;
+  device.sharedMemPerBlockOptin = shared - reserved;
+  device.reservedSharedMemPerBlock = reserved;
   device.numSms = 1;
   cudaOccFuncAttributes function = {};
   function.maxThreadsPerBlock = 1024;
@@ -144,7 +144,7 @@ def reference_blocks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
     source.write_text(SHIM)
     subprocess.run([compiler, "-shared", "-fPIC", f"-I{include}", str(source), "-o", str(library)], check=True)
     function = ctypes.CDLL(str(library)).blocks
-    function.argtypes = (*[ctypes.c_int] * 3, ctypes.c_long, *[ctypes.c_int] * 2, ctypes.c_long, ctypes.c_int)
+    function.argtypes = (*[ctypes.c_int] * 3, ctypes.c_long, *[ctypes.c_int] * 2, ctypes.c_long, ctypes.c_int, ctypes.c_long)
     return lambda *arguments: int(function(*arguments))
 
 
@@ -167,7 +167,8 @@ def test_agrees_with_the_header_of_the_cuda_runtime(
     for _ in range(launches):
         block = _random_block(generator, limits.shared_bytes)
         device = (*capability, limits.warps, limits.shared_bytes)
-        expected = reference_blocks(*device, block.threads, block.registers, block.shared_bytes, block.barriers)
+        needs = (block.threads, block.registers, block.shared_bytes, block.barriers)
+        expected = reference_blocks(*device, *needs, limits.reserved_bytes)
         assert theoretical_occupancy(block, architecture).blocks == expected, block
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import prod
 
 from kernels.errors import RoofgateError
@@ -13,6 +14,7 @@ from profiles.simulator.lowering.operands import AccessRecorder, SlotAssigner
 from profiles.simulator.lowering.program import Constant, Guard, Operation, Program
 from profiles.simulator.lowering.registers import SLOT_ALIGNMENT, align, allocate, interference, slot_size
 from profiles.simulator.lowering.variables import Layout, layout
+from profiles.simulator.lowering.wgmma_watch import watches
 from profiles.simulator.ptx.syntax import Kernel, Module
 
 _ASYNCHRONOUS = "wgmma.mma_async"
@@ -32,7 +34,8 @@ def lower_kernel(module: Module, name: str) -> Program:
     constants, end = _place_constants(recorder.constants, end)
     assigner = SlotAssigner(kernel, places, registers, constants)
     operations = tuple(_operation(assigner, lowering, site, kernel) for site, lowering in enumerate(lowerings))
-    return _program(kernel, places, operations, constants, end)
+    program = _program(kernel, places, operations, constants, end)
+    return replace(program, watches=watches(kernel.instructions, accesses, recorder.numbers))
 
 
 def _kernel(module: Module, name: str) -> Kernel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from profiles.simulator.lowering.wgmma_watch import Watch
 from profiles.simulator.ptx.syntax import Variable
 
 FORMAT = "roofgate-program 1"
@@ -84,6 +85,7 @@ class Program:
     variables: tuple[Variable, ...]  # global and constant ones that the kernel can reach
     constants: tuple[tuple[int, int, Constant], ...]  # (byte offset in the file, bytes per lane or 1: predicate, what)
     operations: tuple[Operation, ...]
+    watches: tuple[Watch, ...] = ()  # instructions that could touch the registers of products under way
 
 
 def program_text(program: Program) -> str:
@@ -110,4 +112,5 @@ def _lines(program: Program) -> Iterator[str]:
     for offset, width, constant in program.constants:
         yield f"constant {offset} {width} {constant}"
     yield from map(str, program.operations)
+    yield from map(str, program.watches)
     yield "end"

@@ -86,6 +86,35 @@ DONE:"""
     np.testing.assert_array_equal(output.array, values.array)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_copies_that_complete_on_one_mbarrier_end_in_any_order(memory: DeviceMemory, seed: int) -> None:
+    """Two phases of three copies each, the second into the same place: the wait covers all of its phase."""
+    values = memory.place(np.arange(2 * 96, dtype=np.uint32), name="values")
+    load = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
+    phases = [
+        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r21], 384;"
+        + "".join(f"{load} [%r20+{128 * i}], [%rd2+{384 * phase + 128 * i}], 128, [%r21];" for i in range(3))
+        for phase in range(2)
+    ]
+    body = f"""{SETUP} {phases[0]} {WAIT}
+    shl.b32 %r3, %r1, 2; add.u32 %r4, %r20, %r3; add.u64 %rd3, %rd1, %rd10;
+    ld.shared.u32 %r5, [%r4]; ld.shared.u32 %r6, [%r4+128]; ld.shared.u32 %r7, [%r4+256];
+    add.u32 %r5, %r5, %r6; add.u32 %r5, %r5, %r7;
+    bar.sync 0; @!%p7 bra AGAIN; {phases[1]}
+AGAIN:
+    mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r21], 1;
+    @!%p1 bra AGAIN;
+    ld.shared.u32 %r6, [%r4]; ld.shared.u32 %r7, [%r4+256]; add.u32 %r5, %r5, %r6; add.u32 %r5, %r5, %r7;
+    st.global.u32 [%rd3], %r5;"""
+    output = words(memory)
+
+    outcome = launch(memory, kernel(body, 2, SHARED), output, values, options=Options(check_races=True, seed=seed))
+
+    parts = values.array.reshape(6, 32)
+    assert outcome.findings == ()
+    np.testing.assert_array_equal(output.array, parts[0] + parts[1] + parts[2] + parts[3] + parts[5])
+
+
 def test_reading_before_the_wait_is_found(memory: DeviceMemory) -> None:
     """Bytes of a load are in flight until its mbarrier was waited for."""
     values = memory.place(random_bytes(256), name="values")
