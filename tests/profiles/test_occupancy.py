@@ -144,7 +144,8 @@ def reference_blocks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
     source.write_text(SHIM)
     subprocess.run([compiler, "-shared", "-fPIC", f"-I{include}", str(source), "-o", str(library)], check=True)
     function = ctypes.CDLL(str(library)).blocks
-    function.argtypes = (*[ctypes.c_int] * 3, ctypes.c_long, *[ctypes.c_int] * 2, ctypes.c_long, ctypes.c_int, ctypes.c_long)
+    whole, long = ctypes.c_int, ctypes.c_long
+    function.argtypes = (*[whole] * 3, long, *[whole] * 2, long, whole, long)
     return lambda *arguments: int(function(*arguments))
 
 

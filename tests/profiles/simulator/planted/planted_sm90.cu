@@ -281,7 +281,7 @@ __device__ void wgmma_missing_fence(const Arguments& arguments) {
 
 // The tensor map swizzles; the destination is not aligned to what a swizzle needs.
 template <bool planted>
-__device__ void misaligned_tensor_destination(const Arguments& arguments) {
+__device__ void tensor_copy_misaligned_destination(const Arguments& arguments) {
   __shared__ __align__(1024) uint16_t tile[kTileBytes / 2 + 64];
   __shared__ uint64_t barrier;
   load_and_wait(tile + (planted ? 8 : 0), &barrier, arguments.map);
@@ -351,6 +351,6 @@ ROOFGATE_PLANTED_STORE(copy_in_flight_tensor_store, _planted, true)
 ROOFGATE_PLANTED(wgmma_accumulator_too_early)
 ROOFGATE_PLANTED(wgmma_operand_overwritten)
 ROOFGATE_PLANTED(wgmma_missing_fence)
-ROOFGATE_PLANTED(misaligned_tensor_destination)
+ROOFGATE_PLANTED(tensor_copy_misaligned_destination)
 ROOFGATE_PLANTED(tensor_copy_not_a_map)
 ROOFGATE_PLANTED(shared_race_in_cluster)
