@@ -17,7 +17,7 @@ from profiles.simulator.probes.values import (
 )
 
 _F32 = ("b32", words_of(F32_CONVERTED))
-_F64 = ("b64", words_of((*F64_CODES, *(int(code) for code in hashed(36, 2)))))
+_F64 = ("b64", words_of((*F64_CODES, *(int(code) for code in hashed(34, 2)))))
 _F16 = ("b16", words_of((*F16_CODES, *(int(code) for code in hashed(48, 3, 16)))))
 _BF16 = ("b16", words_of((*BF16_CODES, *(int(code) for code in hashed(48, 4, 16)))))
 _WHOLE = "rni rzi rmi rpi"

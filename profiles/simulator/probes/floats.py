@@ -19,6 +19,7 @@ from profiles.simulator.probes.values import (
 )
 
 _FEW_F32 = (0, 0x80000000, 0x3F800001, 0xBF7FFFFF, 0x00000001, 0x7F7FFFFF, 0xFF800000, 0x7FC00000)
+_NANS_F64 = (0x7FF8000000000011, 0xFFF4000000000123, 0x7FF2555500000000)  # quiet, signalling and negative, signalling
 _COMPARISONS = "eq ne lt le gt ge equ neu ltu leu gtu geu num nan"
 
 
@@ -62,9 +63,10 @@ def _single() -> list[Probe]:
 
 
 def _double() -> list[Probe]:
-    codes = F64_CODES[:14]
+    codes = (*F64_CODES[:14], *_NANS_F64)
     pairs = _with_random("b64", codes, 30, 60)
-    few = (0, 0x3FF0000000000001, 0xBFEFFFFFFFFFFFFF, 1, 0x7FEFFFFFFFFFFFFF, 0x7FF0000000000000, 0x7FF8000000000000)
+    few = (0, 0x3FF0000000000001, 0xBFEFFFFFFFFFFFFF, 1, 0x7FEFFFFFFFFFFFFF, 0x7FF0000000000000, *_NANS_F64)
+    signs = [*each("b64: {op}.f64 $0, %a0", op="abs neg"), "b64: copysign.f64 $0, %a0, %a1"]
     return [
         per_thread(
             "f64-sums-and-products",
@@ -73,6 +75,7 @@ def _double() -> list[Probe]:
             each("b64: {op}.{how}.f64 $0, %a0, %a1", op="add sub mul", how="rn rz rm rp"),
         ),
         per_thread("f64-minimum-and-maximum", "sm_80", pairs, each("b64: {op}.f64 $0, %a0, %a1", op="min max")),
+        per_thread("f64-signs", "sm_80", pairs, signs),
         per_thread(
             "f64-fused",
             "sm_80",

@@ -46,6 +46,7 @@ def _other_arithmetic() -> list[Probe]:
         per_thread(
             "integer-quotients", "sm_80", quotients, each("b32: {op}.{kind} $0, %a0, %a1", op="div rem", kind="s32 u32")
         ),
+        *_quotients_by_zero(),
         per_thread(
             "integer-arithmetic-16",
             "sm_80",
@@ -65,6 +66,20 @@ def _other_arithmetic() -> list[Probe]:
                 *each("pred: setp.{relation}.u32 $0, %a0, %a1", relation="lo ls hi hs lt ge"),
             ],
         ),
+    ]
+
+
+def _quotients_by_zero() -> list[Probe]:
+    """Which PTX leaves open, like the most negative number divided by -1."""
+    dividends = {16: (0, 1, 0x7FFF, 0x8000, 0xFFFF, 0xA5), 32: INTEGERS_32, 64: INTEGERS_64}
+    return [
+        per_thread(
+            f"integer-quotients-{bits}-by-zero",
+            "sm_80",
+            [(f"b{bits}", column) for column in all_tuples(codes, (0, (1 << bits) - 1))],
+            each(f"b{bits}: {{op}}.{{kind}} $0, %a0, %a1", op="div rem", kind=f"s{bits} u{bits}"),
+        )
+        for bits, codes in dividends.items()
     ]
 
 

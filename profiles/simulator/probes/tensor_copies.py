@@ -97,16 +97,16 @@ def _loads() -> Iterator[Probe]:
     for type_name in ("u8", "u16", "u32", "u64"):
         size = _ELEMENT_BYTES[type_name]
         inside, outside = (16 // size,), (-16 // size,)
-        corners = [(0,), inside, (64 - 16 // size,), outside, (3,), (200,)]
+        corners = [(0,), inside, (64 - 16 // size,), outside, (208,)]
         yield _load(f"1d-{type_name}", make_tensor(type_name, (64,), (32,)), corners)
         for swizzle in (0, 32, 64, 128):
             inner = (swizzle or 64) // size
             tensor = make_tensor(type_name, (inner + 16 // size, 20), (inner, 16), swizzle=swizzle)
-            yield _load(f"2d-{type_name}-swizzle-{swizzle}", tensor, [(0, 0), (16 // size, 8), (-1, -3)])
+            yield _load(f"2d-{type_name}-swizzle-{swizzle}", tensor, [(0, 0), (16 // size, 8), (-16 // size, -3)])
     uneven = make_tensor("u16", (13, 9), (16, 8))
-    yield _load("2d-uneven", uneven, [(0, 0), (5, 4)])
-    yield _load("3d", make_tensor("u16", (24, 6, 5), (16, 4, 3), swizzle=32), [(0, 0, 0), (9, 3, 3), (-1, -1, -1)])
-    yield _load("4d", make_tensor("u16", (16, 4, 3, 3), (8, 3, 2, 2)), [(0, 0, 0, 0), (9, 2, 2, 2), (0, -1, 0, -1)])
+    yield _load("2d-uneven", uneven, [(0, 0), (8, 4)])
+    yield _load("3d", make_tensor("u16", (24, 6, 5), (16, 4, 3), swizzle=32), [(0, 0, 0), (8, 3, 3), (-8, -1, -1)])
+    yield _load("4d", make_tensor("u16", (16, 4, 3, 3), (8, 3, 2, 2)), [(0, 0, 0, 0), (8, 2, 2, 2), (0, -1, 0, -1)])
     yield _load("5d", make_tensor("u16", (16, 3, 3, 2, 3), (8, 2, 2, 2, 2)), [(0, 0, 0, 0, 0), (8, 2, 1, 1, 2)])
     yield _load("3d-rows-outside", make_tensor("u32", (8, 4, 3), (8, 6, 2)), [(0, 0, 0), (0, 2, 2), (0, 5, 0)])
 
@@ -117,14 +117,14 @@ def _strided_loads() -> Iterator[Probe]:
     third = make_tensor("u16", (32, 20), (16, 11), element_strides=(1, 3), swizzle=32)
     yield _load("2d-every-third-row", third, [(0, 0), (8, 13)])
     yield _load(
-        "3d-strided", make_tensor("u32", (8, 9, 7), (4, 6, 5), element_strides=(1, 3, 2)), [(0, 0, 0), (2, 4, 3)]
+        "3d-strided", make_tensor("u32", (8, 9, 7), (4, 6, 5), element_strides=(1, 3, 2)), [(0, 0, 0), (4, 4, 3)]
     )
 
 
 def _filled_loads() -> Iterator[Probe]:
     for type_name in ("f16", "bf16", "f32"):
-        tensor = make_tensor(type_name, (24, 6), (8, 4), fill_nan=True)
-        yield _load(f"{type_name}-outside-is-nan", tensor, [(0, 0), (20, 4), (-4, -2), (100, 0)])
+        tensor = make_tensor(type_name, (28, 6), (16, 4), fill_nan=True)
+        yield _load(f"{type_name}-outside-is-nan", tensor, [(0, 0), (16, 4), (-8, -2), (104, 0)])
 
 
 def _typed_loads() -> Iterator[Probe]:
@@ -132,12 +132,13 @@ def _typed_loads() -> Iterator[Probe]:
     codes = np.array(
         [
             0x3F800000, 0x3F801000, 0x3F801001, 0x3F803000, 0x00000001, 0x807FFFFF, 0x7F800000, 0x7FC00001, 0x7F800001,
-            0x7F7FFFFF, 0xBF80FFFF, 0x00800000, 0xFF7FF000, 0x3F7FFFFF, 0x80000000, 0x40490FDB,
+            0x7F7FFFFF, 0xBF80FFFF, 0x00800000, 0xFF7FF000, 0x3F7FFFFF, 0x80000000, 0x40490FDB, 0x00400000, 0x80002000,
+            0x00001000, 0x00003000, 0x007FF000, 0x807FEFFF, 0xFFC12345, 0x00000FFF,
         ],
         "<u4",
     )  # fmt: skip
     for type_name in ("f32.ftz", "tf32", "tf32.ftz"):
-        tensor = make_tensor(type_name, (16,), (16,), content=codes.tobytes())
+        tensor = make_tensor(type_name, (24,), (24,), content=codes.tobytes())
         yield _load(f"as-{type_name.replace('.', '-')}", tensor, [(0,)])
 
 
@@ -169,9 +170,9 @@ def _stores() -> Iterator[Probe]:
         for swizzle in (0, 32, 64, 128):
             inner = (swizzle or 64) // size
             tensor = make_tensor(type_name, (inner + 16 // size, 40), (inner, 16), swizzle=swizzle, written=True)
-            corners = [(0, 0), (32 // size, 18), (-3, 34)]
+            corners = [(0, 0), (32 // size, 18), (-16 // size, 34)]
             yield _store(f"tensor-store-2d-{type_name}-swizzle-{swizzle}", tensor, corners)
-    yield _store("tensor-store-1d", make_tensor("u16", (64,), (16,), written=True), [(8,), (29,), (56,), (-12,)])
+    yield _store("tensor-store-1d", make_tensor("u16", (64,), (16,), written=True), [(8,), (32,), (56,), (-8,)])
     deep = make_tensor("u16", (16, 3, 3, 2, 3), (8, 2, 2, 2, 2), written=True)
     yield _store("tensor-store-5d", deep, [(0, 0, 0, 0, 0), (8, 2, 1, 1, 2)])
     rows = make_tensor("u16", (16, 20), (16, 12), element_strides=(1, 2), written=True)
@@ -185,7 +186,7 @@ def _reductions() -> Iterator[Probe]:
     ):
         for operation in operations:
             tensor = make_tensor(type_name, (12, 10), (8, 4), written=True)
-            yield _store(f"tensor-reduce-{operation}-{type_name}", tensor, [(0, 0), (6, 5)], operation)
+            yield _store(f"tensor-reduce-{operation}-{type_name}", tensor, [(0, 0), (8, 5)], operation)
     codes = {"f16": ("<f2", 2), "f32": ("<f4", 4)}
     for type_name, (dtype, size) in codes.items():
         content = (np.arange(16 * 8) % 23 - 11).astype(dtype).tobytes()

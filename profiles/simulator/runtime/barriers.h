@@ -7,6 +7,6 @@ namespace roofgate::sim {
 
 // Lets barriers of the whole block, and of its cluster, go on that only lanes
 // that have ended were missing from.
-void on_exits(Block &block);
+void on_exits(Block& block);
 
-} // namespace roofgate::sim
+}  // namespace roofgate::sim
