@@ -1,10 +1,10 @@
 """Theoretical occupancy of a kernel launch from the public rules of each compute capability. No driver needed.
 
 Sources: CUDA C++ Programming Guide, "Compute Capabilities" (technical specifications per compute capability: warps,
-blocks, registers and shared memory per multiprocessor), and the Ampere, Ada and Hopper tuning guides (occupancy, 1 KiB
-of shared memory reserved per block). Registers are handed out per warp, in units of 256, from the four partitions of a
-multiprocessor, each of which has a quarter of them. Barriers count from compute capability 9 on, as in NVIDIA's own
-occupancy calculation.
+blocks, registers and shared memory per multiprocessor), and the Turing, Ampere, Ada and Hopper tuning guides
+(occupancy; 1 KiB of shared memory reserved per block from compute capability 8 on). Registers are handed out per warp,
+in units of 256, from the four partitions of a multiprocessor, each of which has a quarter of them. Barriers count from
+compute capability 9 on, as in NVIDIA's own occupancy calculation.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ REGISTERS = 65536  # per multiprocessor
 REGISTERS_PER_THREAD = 255
 REGISTER_UNIT = 256  # per warp
 PARTITIONS = 4  # of a multiprocessor
-SHARED_UNIT_BYTES = 128
-SHARED_RESERVED_BYTES = 1 * KIB  # per block, by the driver
+RESOURCES = ("registers", "shared memory", "warps", "blocks", "barriers")  # that may set the resident blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +33,20 @@ class Multiprocessor:
     blocks: int
     barriers: int | None  # None where the resident blocks do not share them (before compute capability 9)
     shared_bytes: int  # with the largest carve-out; a block may have all of it but the reserve
+    shared_unit_bytes: int = 128
+    reserved_bytes: int = 1 * KIB  # of shared memory per block, by the driver
 
 
 MULTIPROCESSORS: Mapping[tuple[int, int], Multiprocessor] = {
+    (7, 5): Multiprocessor(
+        warps=32, blocks=16, barriers=None, shared_bytes=64 * KIB, shared_unit_bytes=256, reserved_bytes=0
+    ),
     (8, 0): Multiprocessor(warps=64, blocks=32, barriers=None, shared_bytes=164 * KIB),
     (8, 6): Multiprocessor(warps=48, blocks=16, barriers=None, shared_bytes=100 * KIB),
     (8, 9): Multiprocessor(warps=48, blocks=24, barriers=None, shared_bytes=100 * KIB),
     (9, 0): Multiprocessor(warps=64, blocks=32, barriers=64, shared_bytes=228 * KIB),
     (10, 0): Multiprocessor(warps=64, blocks=32, barriers=64, shared_bytes=228 * KIB),
+    (12, 0): Multiprocessor(warps=48, blocks=24, barriers=24, shared_bytes=100 * KIB),
 }
 
 
@@ -80,14 +85,15 @@ def theoretical_occupancy(block: Block, architecture: str) -> Occupancy:
     multiprocessor = MULTIPROCESSORS[_compute_capability(architecture)]
     allowed = {
         "registers": _blocks_by_registers(block),
-        "shared memory": _blocks_by_shared_memory(block, multiprocessor),
         "warps": multiprocessor.warps // block.warps if block.threads <= THREADS_PER_BLOCK else 0,
         "blocks": multiprocessor.blocks,
     }
+    if shared_bytes := _allocated_shared_bytes(block, multiprocessor):
+        allowed["shared memory"] = multiprocessor.shared_bytes // shared_bytes
     if multiprocessor.barriers is not None and block.barriers:
         allowed["barriers"] = multiprocessor.barriers // block.barriers
     blocks = min(allowed.values())
-    limiter = ", ".join(name for name, count in allowed.items() if count == blocks)
+    limiter = ", ".join(name for name in RESOURCES if allowed.get(name) == blocks)
     fraction = blocks * block.warps / multiprocessor.warps
     return Occupancy(fraction=fraction, blocks=blocks, limiter=limiter)
 
@@ -100,9 +106,9 @@ def _blocks_by_registers(block: Block) -> int:
     return warps_per_partition * PARTITIONS // block.warps
 
 
-def _blocks_by_shared_memory(block: Block, multiprocessor: Multiprocessor) -> int:
-    needed = _divide_up(block.shared_bytes + SHARED_RESERVED_BYTES, SHARED_UNIT_BYTES) * SHARED_UNIT_BYTES
-    return multiprocessor.shared_bytes // needed
+def _allocated_shared_bytes(block: Block, multiprocessor: Multiprocessor) -> int:
+    unit = multiprocessor.shared_unit_bytes
+    return _divide_up(block.shared_bytes + multiprocessor.reserved_bytes, unit) * unit
 
 
 def _compute_capability(architecture: str) -> tuple[int, int]:
