@@ -87,6 +87,8 @@ def _with_floats(instruction: Instruction, context: Context, modifiers: Modifier
     slots = operands(instruction, context, (result, source))
     if result == "f64" and source in ("u64", "s64"):
         return Lowered(f"cvt.f64.{source}", (*slots, rounding))
+    if (result, source, rounding) == ("tf32", "f32", _ROUNDINGS["rna"]) and not any(flags):
+        return Lowered("cvt.rna.tf32.f32", slots)
     if (result, source) in _FREQUENT and rounding == 0 and not integral and not any(flags):
         return Lowered(_FREQUENT[result, source], slots)
     return Lowered("cvt", (*slots, _KINDS.index(source), _KINDS.index(result), rounding, int(integral), *flags))

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -31,11 +27,13 @@ from profiles.simulator.probes.expectations import (
 from profiles.simulator.probes.gpu_driver import Device, Driver
 from profiles.simulator.probes.gpu_side import Outcome, gpu_process, reason_not_to_run, run_all
 from profiles.simulator.probes.probe import Probe, Words
+from profiles.simulator.probes.recordings import Recorded, kept_recordings, read_recording, write_recording
 from profiles.simulator.probes.simulator_side import simulate
 
 EXAMPLES = """\
 examples:
   python -m profiles probe                          the simulator against the stored expectations
+  python -m profiles probe --against h100           the simulator against what an H100 said
   python -m profiles probe --against gpu            the simulator against this machine's GPU
   python -m profiles probe --against gpu --filter 'wgmma-*'
   python -m profiles probe --against out/probes/gpu.npz    the simulator against what a GPU said before
@@ -43,7 +41,8 @@ examples:
 
 The kernels are PTX text that the driver compiles: nvcc is not needed, nor PyTorch. Where the simulator cannot be built
 (no C++ compiler), the GPU is held against the stored expectations instead. What the GPU said is written to
-out/probes/gpu.npz, and can be compared again on another machine. The exit code is 1 if a probe differs, and 2 if there
+out/probes/gpu.npz, and can be compared again on another machine; copied to profiles/simulator/probes/recorded, it has a
+name of its own. The exit code is 1 if a probe differs, and 2 if there
 is no GPU. A probe that needs another architecture is "not run".
 """
 
@@ -54,7 +53,7 @@ _WIDTH = 160
 class ProbeRequest:
     """The command line."""
 
-    against: str  # "expected", "gpu", or the path of recorded answers
+    against: str  # "expected", "gpu", or the name or path of recorded answers
     update: bool
     pattern: str
     output: Path
@@ -65,7 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     folder = Workspace().root
     parser.add_argument(
-        "--against", default="expected", metavar="WHAT", help='"expected" (default), "gpu", or a recorded gpu.npz'
+        "--against",
+        default="expected",
+        metavar="WHAT",
+        help='"expected" (default), "gpu", or recorded answers: "h100", or a gpu.npz',
     )
     parser.add_argument("--update", action="store_true", help="store what the simulator says as the expectation")
     parser.add_argument("--filter", default="*", metavar="GLOB", help="shell pattern of probes (default: all)")
@@ -97,7 +99,8 @@ def run_probes(request: ProbeRequest) -> int:
     elif request.against == "gpu":
         device, rows = _hold_gpu(probes, request.recording)
     else:
-        rows = hold_answers(probes, read_recording(Path(request.against)))
+        recording = kept_recordings().get(request.against, Path(request.against))
+        rows = hold_answers(probes, read_recording(recording))
     write_rows(request.output, rows, device)
     print_rows(rows)
     print(f"result: {request.output}")
@@ -128,7 +131,7 @@ def _hold_gpu(probes: Mapping[str, Probe], recording: Path) -> tuple[Device, lis
 
 def hold_answers(
     probes: Mapping[str, Probe],
-    answers: Mapping[str, Outcome],
+    answers: Recorded,
     run: Callable[[Probe], Words] = simulate,
     expected: Mapping[str, Expectation] | None = None,
 ) -> list[Row]:
@@ -143,38 +146,29 @@ def hold_answers(
         try:
             reference = run(probe)
         except RoofgateError as error:
-            row = against_expectation(probe, kept.get(name), answer)
+            row = _stored(probe, kept.get(name), answer)
             rows.append(Row(name, row.status, f"{row.detail} [stored; {_first_line(error)}]", row.differing, row.words))
         else:
-            rows.append(compare(probe, reference, answer))
+            rows.append(_compared(probe, reference, answer))
     return rows
+
+
+def _compared(probe: Probe, reference: Words, answer: Words | Expectation) -> Row:
+    if isinstance(answer, Expectation):
+        return against_expectation(probe, answer, reference)
+    return compare(probe, reference, answer)
+
+
+def _stored(probe: Probe, expectation: Expectation | None, answer: Words | Expectation) -> Row:
+    """Without a simulator; of a digest it is only known whether it is the same."""
+    if not isinstance(answer, Expectation):
+        return against_expectation(probe, expectation, answer)
+    same = expectation is not None and expectation.digest == answer.digest
+    return Row(probe.name, Status.EQUAL if same else Status.DIFFERS, "" if same else "the digest", 0, answer.words)
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0]
-
-
-def write_recording(path: Path, answers: Mapping[str, Outcome]) -> None:
-    """Keep result words by probe, and reasons as text."""
-    content = io.BytesIO()
-    arrays: dict[str, Any] = {name: np.asarray(answer) for name, answer in answers.items()}
-    np.savez_compressed(content, **arrays)
-    write_atomically(path, content.getvalue())
-
-
-def read_recording(path: Path) -> dict[str, Outcome]:
-    """What :func:`write_recording` kept; raises :class:`RoofgateError` if the file is missing or damaged."""
-    try:
-        with np.load(io.BytesIO(path.read_bytes())) as recorded:
-            return {
-                name: str(array) if array.dtype.kind == "U" else array.astype(np.uint64)
-                for name, array in recorded.items()
-            }
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RoofgateError(
-            f'{path}: no recorded answers there ({error}); expected "expected", "gpu", or a file that '
-            "python -m profiles probe --against gpu wrote"
-        ) from error
 
 
 def write_rows(path: Path, rows: list[Row], device: Device | None) -> None:

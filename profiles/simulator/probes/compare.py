@@ -93,6 +93,6 @@ def _spread(probe: Probe, expected: Words, found: Words) -> str:
     finite = others[np.isfinite(first[others]) & np.isfinite(second[others])]
     if not len(finite):
         return f"{len(others)} words differ in how they write NaN"
-    distances = np.abs(first - second)[finite]
+    distances = np.abs(first[finite] - second[finite])
     ulps = distances / _ulp(first, tolerance.type_name)[finite]
     return f"{len(others)} words differ, by up to {distances.max():.3g} or {ulps.max():.3g} ulp: {tolerance.reason}"

@@ -70,6 +70,7 @@ def _of_f64() -> list[Probe]:
     return [
         per_thread("convert-f64-to-f32", "sm_80", [_F64], to_floats),
         per_thread("convert-f64-to-f16", "sm_80", [_F64], each("b16: cvt.{how}.f16.f64 $0, %a0", how="rn rz")),
+        per_thread("convert-f64-to-bf16", "sm_90", [_F64], each("b16: cvt.{how}.bf16.f64 $0, %a0", how="rn rz")),
         per_thread("convert-f64-to-integers", "sm_80", [_F64], _to_integers("f64")),
         per_thread("convert-f64-to-whole-f64", "sm_80", [_F64], to_itself),
     ]
@@ -81,6 +82,7 @@ def _of_halves() -> list[Probe]:
         per_thread("convert-f16-to-integers", "sm_80", [_F16], _to_integers("f16")),
         per_thread("convert-f16-to-whole-f16", "sm_80", [_F16], each("b16: cvt.{how}.f16.f16 $0, %a0", how=_WHOLE)),
         per_thread("convert-bf16-to-f32", "sm_90", [_BF16], ["b32: cvt.f32.bf16 $0, %a0"]),
+        per_thread("convert-bf16-to-f64", "sm_90", [_BF16], ["b64: cvt.f64.bf16 $0, %a0"]),
         per_thread("convert-bf16-to-integers", "sm_90", [_BF16], _to_integers("bf16")),
         per_thread(
             "convert-integers-to-halves",

@@ -11,7 +11,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +43,21 @@ class Expectation:
         return np.frombuffer(zlib.decompress(base64.b64decode(self.everything)), "<u8").astype(np.uint64)
 
 
+def digest_of(words: Words) -> Expectation:
+    """To recognise a result by, without its words."""
+    first = tuple(f"{word:x}" for word in words[:_SHOWN].tolist())
+    return Expectation(len(words), hashlib.sha256(_bytes(words)).hexdigest()[:32], first)
+
+
 def expectation_of(probe: Probe, words: Words) -> Expectation:
     """What to keep of a result."""
-    data = words.astype("<u8").tobytes()
-    packed = base64.b64encode(zlib.compress(data, 9)).decode()
+    packed = base64.b64encode(zlib.compress(_bytes(words), 9)).decode()
     keep = probe.tolerance is not None or len(packed) <= _LARGEST
-    first = tuple(f"{word:x}" for word in words[:_SHOWN].tolist())
-    return Expectation(len(words), hashlib.sha256(data).hexdigest()[:32], first, packed if keep else "")
+    return replace(digest_of(words), everything=packed if keep else "")
+
+
+def _bytes(words: Words) -> bytes:
+    return words.astype("<u8").tobytes()
 
 
 def against_expectation(probe: Probe, expectation: Expectation | None, found: Words) -> Row:
@@ -59,7 +67,7 @@ def against_expectation(probe: Probe, expectation: Expectation | None, found: Wo
     everything = expectation.unpacked()
     if everything is not None:
         return compare(probe, everything, found)
-    now = expectation_of(probe, found)
+    now = digest_of(found)
     if now.digest == expectation.digest:
         return Row(probe.name, Status.EQUAL, words=len(found))
     detail = f"the digest; it began with {' '.join(expectation.first)}, now with {' '.join(now.first)}"

@@ -20,6 +20,7 @@ from profiles.simulator.probes.values import (
 
 _FEW_F32 = (0, 0x80000000, 0x3F800001, 0xBF7FFFFF, 0x00000001, 0x7F7FFFFF, 0xFF800000, 0x7FC00000)
 _NANS_F64 = (0x7FF8000000000011, 0xFFF4000000000123, 0x7FF2555500000000)  # quiet, signalling and negative, signalling
+_EDGES_F64 = (*F64_CODES[:14], *_NANS_F64)
 _COMPARISONS = "eq ne lt le gt ge equ neu ltu leu gtu geu num nan"
 
 
@@ -63,8 +64,7 @@ def _single() -> list[Probe]:
 
 
 def _double() -> list[Probe]:
-    codes = (*F64_CODES[:14], *_NANS_F64)
-    pairs = _with_random("b64", codes, 30, 60)
+    pairs = _with_random("b64", _EDGES_F64, 30, 60)
     few = (0, 0x3FF0000000000001, 0xBFEFFFFFFFFFFFFF, 1, 0x7FEFFFFFFFFFFFFF, 0x7FF0000000000000, *_NANS_F64)
     signs = [*each("b64: {op}.f64 $0, %a0", op="abs neg"), "b64: copysign.f64 $0, %a0, %a1"]
     return [
@@ -106,6 +106,8 @@ def _halves() -> list[Probe]:
         *each("b16: fma.rn{how}.bf16 $0, %a0, %a1, %a0", how="- .relu"),
     ]
     packed = [("b32", hashed(64, 44 + index, 32)) for index in range(3)]
+    codes = (*F16_CODES, *BF16_CODES)
+    both = [("b32", words_of([low | high << 16 for low, high in zip(codes, codes[7:] + codes[:7], strict=True)]))]
     pairs = [
         *each("b32: fma.rn{how}.{kind} $0, %a0, %a1, %a2", how="- .relu", kind="f16x2 bf16x2"),
         *each("b32: {op}.{kind} $0, %a0, %a1", op="min max min.NaN", kind="f16x2 bf16x2"),
@@ -117,12 +119,16 @@ def _halves() -> list[Probe]:
         per_thread("bf16-arithmetic", "sm_80", bf16, bf16_other),
         per_thread("bf16-sums-and-products", "sm_90", bf16, each("b16: {op}.bf16 $0, %a0, %a1", op="add sub mul")),
         per_thread("half-pairs", "sm_80", packed, pairs),
+        per_thread(
+            "half-pair-signs", "sm_80", both, each("b32: {op}.{kind} $0, %a0", op="abs neg", kind="f16x2 bf16x2")
+        ),
     ]
 
 
 def _comparisons() -> list[Probe]:
     f32_pairs = _columns("b32", F32_CODES, F32_CODES)
     relations = each("pred: setp.{relation}{how}.f32 $0, %a0, %a1", relation=_COMPARISONS, how="- .ftz")
+    f64_pairs = _columns("b64", _EDGES_F64, _EDGES_F64)
     halves = each("pred: setp.{relation}.f16 $0, %a0, %a1", relation=_COMPARISONS)
     properties = "finite infinite number notanumber normal subnormal"
     choices = [
@@ -133,8 +139,10 @@ def _comparisons() -> list[Probe]:
     ]
     return [
         per_thread("f32-comparisons", "sm_80", f32_pairs, relations),
+        per_thread("f64-comparisons", "sm_80", f64_pairs, each("pred: setp.{how}.f64 $0, %a0, %a1", how=_COMPARISONS)),
         per_thread("f16-comparisons", "sm_80", _columns("b16", F16_CODES, F16_CODES), halves),
         per_thread("f32-properties", "sm_80", f32_pairs[:1], each("pred: testp.{what}.f32 $0, %a0", what=properties)),
+        per_thread("f64-properties", "sm_80", f64_pairs[:1], each("pred: testp.{what}.f64 $0, %a0", what=properties)),
         per_thread("f32-choices", "sm_80", f32_pairs, choices),
     ]
 

@@ -170,9 +170,9 @@ def _stores() -> Iterator[Probe]:
         for swizzle in (0, 32, 64, 128):
             inner = (swizzle or 64) // size
             tensor = make_tensor(type_name, (inner + 16 // size, 40), (inner, 16), swizzle=swizzle, written=True)
-            corners = [(0, 0), (32 // size, 18), (-16 // size, 34)]
+            corners = [(0, 0), (32 // size, 18), (16 // size, 34)]
             yield _store(f"tensor-store-2d-{type_name}-swizzle-{swizzle}", tensor, corners)
-    yield _store("tensor-store-1d", make_tensor("u16", (64,), (16,), written=True), [(8,), (32,), (56,), (-8,)])
+    yield _store("tensor-store-1d", make_tensor("u16", (64,), (16,), written=True), [(8,), (32,), (56,), (72,)])
     deep = make_tensor("u16", (16, 3, 3, 2, 3), (8, 2, 2, 2, 2), written=True)
     yield _store("tensor-store-5d", deep, [(0, 0, 0, 0, 0), (8, 2, 1, 1, 2)])
     rows = make_tensor("u16", (16, 20), (16, 12), element_strides=(1, 2), written=True)

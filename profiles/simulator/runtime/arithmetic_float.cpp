@@ -8,51 +8,53 @@
 namespace roofgate::sim {
 namespace {
 
+// Behind each result are the operands in the order in which the hardware looks for a NaN.
+
 template <class Value>
 Value add(Value a, Value b) {
-  return a + b;
+  return settle(a + b, b, a);
 }
 
 template <class Value>
 Value subtract(Value a, Value b) {
-  return a - b;
+  return settle(a - b, b, a);
 }
 
 template <class Value>
 Value multiply(Value a, Value b) {
-  return a * b;
+  return settle(a * b, b, a);
 }
 
 template <class Value>
 Value fused(Value a, Value b, Value c) {
-  return std::fma(a, b, c);
+  return settle(std::fma(a, b, c), b, c, a);
 }
 
 template <class Value>
 Value divide(Value a, Value b) {
-  return a / b;
+  return settle(a / b, a, b);
 }
 
 template <class Value>
 Value reciprocal(Value a) {
-  return 1 / a;
+  return settle(1 / a, a);
 }
 
 template <class Value>
 Value root(Value a) {
-  return std::sqrt(a);
+  return settle(std::sqrt(a), a);
 }
 
-// The function with canonical NaNs, and with .ftz (of operands and result) and .sat as asked.
+// The function with .ftz (of operands and result) and .sat as asked.
 template <auto kFunction, bool kFlush, bool kSaturate, class... Arguments>
-auto modified(Arguments... arguments) {
+float modified(Arguments... arguments) {
+  float result;
   if constexpr (kFlush) {
-    const auto result = flush(canonical(kFunction(flush(arguments)...)));
-    return kSaturate ? saturate(result) : result;
+    result = flush(kFunction(flush(arguments)...));
   } else {
-    const auto result = canonical(kFunction(arguments...));
-    return kSaturate ? saturate(result) : result;
+    result = kFunction(arguments...);
   }
+  return kSaturate ? saturate(result) : result;
 }
 
 // Rounded otherwise than to the nearest. Operands after the registers: Rounding, .ftz, .sat.
@@ -78,7 +80,7 @@ struct Directed<kFunction, Value (*)(Arguments...)> {
     if (modifiers[1]) flush_lanes(result);
     const bool saturating = modifiers[2] != 0;
     write_lanes(warp.lanes<Value>(instruction.operands[0]), warp.executing,
-                [&](int l) { return saturating ? saturate(result[l]) : canonical(result[l]); });
+                [&](int l) { return saturating ? saturate(result[l]) : result[l]; });
     return Status::kNext;
   }
 
@@ -94,14 +96,15 @@ struct Directed<kFunction, Value (*)(Arguments...)> {
   }
 };
 
+// A NaN of f64 keeps its sign here too: the hardware has no instruction but its addition for these.
 template <class Value>
 Value absolute(Value a) {
-  return canonical(std::fabs(a));
+  return settle(std::fabs(a), a);
 }
 
 template <class Value>
 Value negated(Value a) {
-  return canonical(-a);
+  return settle(-a, a);
 }
 
 // PTX's order: the sign of the first, the magnitude of the second.
@@ -139,14 +142,13 @@ ROOFGATE_FLOAT32("abs", absolute<float>, float);
 ROOFGATE_FLOAT32("neg", negated<float>, float);
 ROOFGATE_OPERATION("copysign.f32", lanewise<copy_sign<float>>);
 
-ROOFGATE_OPERATION("add.f64", lanewise<modified<add<double>, false, false, double, double>>);
-ROOFGATE_OPERATION("sub.f64", lanewise<modified<subtract<double>, false, false, double, double>>);
-ROOFGATE_OPERATION("mul.f64", lanewise<modified<multiply<double>, false, false, double, double>>);
-ROOFGATE_OPERATION("fma.f64",
-                   lanewise<modified<fused<double>, false, false, double, double, double>>);
-ROOFGATE_OPERATION("div.f64", lanewise<modified<divide<double>, false, false, double, double>>);
-ROOFGATE_OPERATION("rcp.f64", lanewise<modified<reciprocal<double>, false, false, double>>);
-ROOFGATE_OPERATION("sqrt.f64", lanewise<modified<root<double>, false, false, double>>);
+ROOFGATE_OPERATION("add.f64", lanewise<add<double>>);
+ROOFGATE_OPERATION("sub.f64", lanewise<subtract<double>>);
+ROOFGATE_OPERATION("mul.f64", lanewise<multiply<double>>);
+ROOFGATE_OPERATION("fma.f64", lanewise<fused<double>>);
+ROOFGATE_OPERATION("div.f64", lanewise<divide<double>>);
+ROOFGATE_OPERATION("rcp.f64", lanewise<reciprocal<double>>);
+ROOFGATE_OPERATION("sqrt.f64", lanewise<root<double>>);
 ROOFGATE_OPERATION("min.f64", lanewise<smaller<double>>);
 ROOFGATE_OPERATION("max.f64", lanewise<larger<double>>);
 ROOFGATE_OPERATION("abs.f64", lanewise<absolute<double>>);

@@ -146,8 +146,8 @@ T absolute_difference(T a, T b, T c) {
   return static_cast<T>(static_cast<U>(difference + U(c)));
 }
 
-// PTX leaves division by zero open; here the quotient has all bits set and the remainder is the
-// dividend. The most negative number by -1 wraps.
+// PTX leaves division by zero open; an H100 sets all bits of the quotient and of the remainder, for
+// every width. The most negative number by -1 wraps.
 template <class T>
 T divide(T a, T b) {
   if (b == 0) return static_cast<T>(~T{0});
@@ -158,7 +158,7 @@ T divide(T a, T b) {
 
 template <class T>
 T remainder(T a, T b) {
-  if (b == 0) return a;
+  if (b == 0) return static_cast<T>(~T{0});
   if (std::is_signed_v<T> && b == static_cast<T>(-1)) return 0;
   return static_cast<T>(a % b);
 }

@@ -245,8 +245,8 @@ struct Class {
   static bool infinite(T a) { return std::fabs(a) > std::numeric_limits<T>::max(); }
   static bool number(T a) { return a == a; }
   static bool notanumber(T a) { return a != a; }
-  static bool normal(T a) { return finite(a) && std::fabs(a) >= std::numeric_limits<T>::min(); }
-  // PTX counts zero neither as normal nor as subnormal.
+  // Zeros count as normal numbers.
+  static bool normal(T a) { return finite(a) && !subnormal(a); }
   static bool subnormal(T a) { return std::fabs(a) < std::numeric_limits<T>::min() && a != 0; }
 };
 

@@ -54,10 +54,11 @@ double to_odd_double_signed(int64_t value) {
   return value < 0 ? -to_odd_double(0 - bits) : to_odd_double(bits);
 }
 
-template <class Format>
-double half_to_double(uint16_t bits) {
-  return decode<Format>(bits);
+double float_to_double(float value) {
+  return value == value ? value : widen_to_double<Float32>(to_bits(value));
 }
+
+double quieted(double value) { return value == value ? value : quiet(value); }
 
 template <auto kFunction, class T>
 [[gnu::flatten]] Lanes<double> load_as(const Lanes<T>& source) {
@@ -85,13 +86,13 @@ Lanes<double> load_source(Warp& warp, int64_t operand, Kind kind) {
     case kS64:
       return load_as<to_odd_double_signed>(warp.lanes<int64_t>(operand));
     case kF16:
-      return load_as<half_to_double<Float16>>(warp.lanes<uint16_t>(operand));
+      return load_as<widen_to_double<Float16>>(warp.lanes<uint16_t>(operand));
     case kBf16:
-      return load_as<half_to_double<BFloat16>>(warp.lanes<uint16_t>(operand));
+      return load_as<widen_to_double<BFloat16>>(warp.lanes<uint16_t>(operand));
     case kF64:
-      return warp.lanes<double>(operand);
+      return load_as<quieted>(warp.lanes<double>(operand));
     default:
-      return load_as<to_double<float>>(warp.lanes<float>(operand));
+      return load_as<float_to_double>(warp.lanes<float>(operand));
   }
 }
 
@@ -108,12 +109,16 @@ double to_whole(double value, Rounding rounding) {
   }
 }
 
+// .ftz of an f32 on its way; NaN becomes the canonical one of f32.
+double flush_single(double value) {
+  if (value != value) return widen_to_double<Float32>(Float32::kNan);
+  return std::fabs(value) < FLT_MIN ? std::copysign(0.0, value) : value;
+}
+
 // What .ftz, rounding to a whole number, .sat and .relu make of the source.
 double modify(double value, const Request& request) {
   double result = value;
-  if (request.flush && request.from == kF32) {
-    result = std::fabs(result) < FLT_MIN ? std::copysign(0.0, result) : result;
-  }
+  if (request.flush && request.from == kF32) result = flush_single(result);
   if (request.integral) result = to_whole(result, request.rounding);
   if (request.saturate) result = saturate(result);
   if (request.relu) result = result <= 0 ? 0.0 : result;
@@ -154,25 +159,35 @@ Lanes<uint32_t> encode_as(const Lanes<double>& values, const Request& request) {
   return bits;
 }
 
+// NaN of f64 keeps its payload (seen on an H100).
+template <class Format>
+void keep_payloads(Lanes<uint32_t>& bits, const Lanes<double>& values, const Request& request) {
+  if (request.from != kF64 || request.overflow == Overflow::kSaturate) return;
+  for (int l = 0; l < kLanes; ++l) {
+    if (values[l] != values[l]) bits[l] = narrow_nan<Format>(values[l]);
+  }
+}
+
 template <class Format>
 void store_half_lanes(Warp& warp, int64_t operand, const Lanes<double>& values,
                       const Request& request) {
-  const Lanes<uint32_t> bits = encode_as<Format>(values, request);
+  Lanes<uint32_t> bits = encode_as<Format>(values, request);
+  keep_payloads<Format>(bits, values, request);
   write_lanes(warp.lanes<uint16_t>(operand), warp.executing,
               [&](int l) { return static_cast<uint16_t>(bits[l]); });
 }
 
 void store_f32(Warp& warp, int64_t operand, const Lanes<double>& values, const Request& request) {
-  const Lanes<uint32_t> bits = encode_as<Float32>(values, request);
+  Lanes<uint32_t> bits = encode_as<Float32>(values, request);
+  keep_payloads<Float32>(bits, values, request);
   write_lanes(warp.lanes<uint32_t>(operand), warp.executing,
               [&](int l) { return request.flush ? flush_bits<Float32>(bits[l]) : bits[l]; });
 }
 
 void store_tf32(Warp& warp, int64_t operand, const Lanes<double>& values, const Request& request) {
   const Lanes<uint32_t> bits = encode_as<TensorFloat32>(values, request);
-  write_lanes(warp.lanes<uint32_t>(operand), warp.executing, [&](int l) {
-    return bits[l] == TensorFloat32::kNan ? Binary<float>::kNan : bits[l] << 13;
-  });
+  write_lanes(warp.lanes<uint32_t>(operand), warp.executing,
+              [&](int l) { return bits[l] << kTf32Dropped; });
 }
 
 // --- to integers ---
@@ -229,8 +244,7 @@ void store_result(Warp& warp, int64_t operand, const Lanes<double>& values,
     case kTf32:
       return store_tf32(warp, operand, values, request);
     case kF64:
-      write_lanes(warp.lanes<double>(operand), warp.executing,
-                  [&](int l) { return canonical(values[l]); });
+      write_lanes(warp.lanes<double>(operand), warp.executing, [&](int l) { return values[l]; });
   }
 }
 
@@ -264,13 +278,22 @@ Status long_to_double(Warp& warp, const Instruction& instruction) {
 
 template <class To, class From>
 To plain(From value) {
-  if constexpr (std::is_floating_point_v<From>) return canonical(static_cast<To>(value));
   return static_cast<To>(value);
 }
 
-template <class Format>
-float widen(uint16_t bits) {
-  return decode<Format>(bits);
+float double_to_float(double value) {
+  return value == value ? static_cast<float>(value) : from_bits<float>(narrow_nan<Float32>(value));
+}
+
+float widen_f16(uint16_t bits) { return decode<Float16>(bits); }
+
+// Only a shift: NaN stays as it is.
+uint32_t widen_bf16(uint16_t bits) { return uint32_t{bits} << 16; }
+
+// .rna is an addition to the bits; NaN is cut off, which may make it infinite (seen on an H100).
+uint32_t round_away_to_tf32(uint32_t bits) {
+  const bool special = (bits & 0x7f800000) == 0x7f800000;
+  return (special ? bits : bits + (1u << (kTf32Dropped - 1))) >> kTf32Dropped << kTf32Dropped;
 }
 
 template <class Format>
@@ -281,12 +304,13 @@ uint16_t narrow(float value) {
 ROOFGATE_OPERATION("cvt", convert);
 ROOFGATE_OPERATION("cvt.f64.u64", long_to_double<uint64_t>);
 ROOFGATE_OPERATION("cvt.f64.s64", long_to_double<int64_t>);
-ROOFGATE_OPERATION("cvt.f32.f16", lanewise<widen<Float16>>);
-ROOFGATE_OPERATION("cvt.f32.bf16", lanewise<widen<BFloat16>>);
+ROOFGATE_OPERATION("cvt.f32.f16", lanewise<widen_f16>);
+ROOFGATE_OPERATION("cvt.f32.bf16", lanewise<widen_bf16>);
 ROOFGATE_OPERATION("cvt.rn.f16.f32", lanewise<narrow<Float16>>);
 ROOFGATE_OPERATION("cvt.rn.bf16.f32", lanewise<narrow<BFloat16>>);
-ROOFGATE_OPERATION("cvt.f64.f32", lanewise<plain<double, float>>);
-ROOFGATE_OPERATION("cvt.rn.f32.f64", lanewise<plain<float, double>>);
+ROOFGATE_OPERATION("cvt.f64.f32", lanewise<float_to_double>);
+ROOFGATE_OPERATION("cvt.rn.f32.f64", lanewise<double_to_float>);
+ROOFGATE_OPERATION("cvt.rna.tf32.f32", lanewise<round_away_to_tf32>);
 ROOFGATE_OPERATION("cvt.rn.f32.s32", lanewise<plain<float, int32_t>>);
 ROOFGATE_OPERATION("cvt.rn.f32.u32", lanewise<plain<float, uint32_t>>);
 ROOFGATE_OPERATION("cvt.rn.f64.s32", lanewise<plain<double, int32_t>>);

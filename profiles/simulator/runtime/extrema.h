@@ -5,17 +5,18 @@
 
 namespace roofgate::sim {
 
-// The result of comparing is right for numbers; where they are equal, zeros may differ in sign.
+// The result of comparing is right for numbers; where they are equal, zeros may differ in sign. Of
+// two NaN of f64, the second is kept.
 template <class Value>
 constexpr Value smaller(Value a, Value b) {
   const Value chosen = a < b || b != b ? a : b;
-  return canonical(a == b ? from_bits<Value>(to_bits(a) | to_bits(b)) : chosen);
+  return settle(a == b ? from_bits<Value>(to_bits(a) | to_bits(b)) : chosen, b);
 }
 
 template <class Value>
 constexpr Value larger(Value a, Value b) {
   const Value chosen = a > b || b != b ? a : b;
-  return canonical(a == b ? from_bits<Value>(to_bits(a) & to_bits(b)) : chosen);
+  return settle(a == b ? from_bits<Value>(to_bits(a) & to_bits(b)) : chosen, b);
 }
 
 // .NaN: one NaN is enough.

@@ -42,16 +42,23 @@ uint16_t fused(uint16_t a, uint16_t b, uint16_t c) {
   return store_half<Format, kModifiers>(sum_to_odd(exact, load_half<Format, kModifiers>(c)));
 }
 
+// NaN becomes the canonical one, here too (seen on an H100).
+template <class Format>
+uint16_t canonical_half(uint32_t bits) {
+  return static_cast<uint16_t>((bits & Format::kMagnitude) > Format::kInfinity ? Format::kNan
+                                                                               : bits);
+}
+
 template <class Format, int kModifiers>
 uint16_t absolute(uint16_t a) {
   const uint32_t bits = kModifiers & kFlush ? flush_bits<Format>(a) : a;
-  return static_cast<uint16_t>(bits & Format::kMagnitude);
+  return canonical_half<Format>(bits & Format::kMagnitude);
 }
 
 template <class Format, int kModifiers>
 uint16_t negated(uint16_t a) {
   const uint32_t bits = kModifiers & kFlush ? flush_bits<Format>(a) : a;
-  return static_cast<uint16_t>(bits ^ Format::kSign);
+  return canonical_half<Format>(bits ^ Format::kSign);
 }
 
 #define ROOFGATE_HALF_BINARY(name, function)                                            \

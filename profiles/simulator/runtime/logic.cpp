@@ -94,21 +94,28 @@ T low_bits(uint32_t count) {
                           : static_cast<T>(~T{0});
 }
 
-// Position and length are taken from the low 8 bits.
+// Positions and lengths are taken from the low 8 bits, as PTX says. Those of 64-bit fields are not:
+// an H100, whose driver makes them of shifts, takes all bits.
+template <class T>
+uint32_t field_bound(uint32_t bits) {
+  return sizeof(T) == 8 ? bits : bits & 0xff;
+}
+
 template <class T>
 T extract_unsigned(T a, uint32_t position, uint32_t length) {
-  position &= 0xff;
-  length &= 0xff;
+  position = field_bound<T>(position);
+  length = field_bound<T>(length);
   return shift_right<T>(a, position) & low_bits<T>(length);
 }
 
 // The sign is the field's highest bit, or the register's if the field ends beyond it.
 template <class T>
 T extract_signed(T a, uint32_t position, uint32_t length) {
-  position &= 0xff;
-  length &= 0xff;
-  const uint32_t last = position + length - 1;
-  const T sign = shift_right<T>(a, last < kBits<T> ? last : kBits<T> - 1) & 1;
+  position = field_bound<T>(position);
+  length = field_bound<T>(length);
+  const uint64_t last = uint64_t{position} + length - 1;
+  const T sign =
+      shift_right<T>(a, last < kBits<T> ? static_cast<uint32_t>(last) : kBits<T> - 1) & 1;
   const T field = shift_right<T>(a, position) & low_bits<T>(length);
   const uint32_t held = position < kBits<T> ? kBits<T> - position : 0;
   const T above = static_cast<T>(~low_bits<T>(length < held ? length : held));
@@ -117,8 +124,8 @@ T extract_signed(T a, uint32_t position, uint32_t length) {
 
 template <class T>
 T insert(T field, T into, uint32_t position, uint32_t length) {
-  position &= 0xff;
-  length &= 0xff;
+  position = field_bound<T>(position);
+  length = field_bound<T>(length);
   const T mask = shift_left<T>(low_bits<T>(length), position);
   return (into & ~mask) | (shift_left<T>(field, position) & mask);
 }

@@ -1,10 +1,10 @@
 // Number formats of PTX and the rounding between them.
 //
 // Everything is branch-free and of fixed order, so that loops over lanes become vector instructions
-// and results are the same on every machine. What PTX leaves open is fixed here: a NaN result is
-// always the canonical one (0x7fffffff for f32, 0x7fff for f16 and bf16, 0x7fffffffffffffff for
-// f64), because the payload that the host would give depends on the operand order that its compiler
-// chose.
+// and results are the same on every machine. What PTX leaves open is as an H100 does it, never as
+// the host does, whose NaN depends on the operand order that its compiler chose: a NaN result of
+// f32, f16 and bf16 is the canonical one (0x7fffffff, 0x7fff); one of f64 keeps the payload of an
+// operand (settle).
 #pragma once
 
 #include <bit>
@@ -77,6 +77,28 @@ constexpr Value canonical(Value value) {
   return value == value ? value : from_bits<Value>(Binary<Value>::kNan);
 }
 
+constexpr double quiet(double nan) {
+  return from_bits<double>(to_bits(nan) | uint64_t{1} << (Binary<double>::kMantissaBits - 1));
+}
+
+// The result of arithmetic, with the NaN that an H100 gives (driver 580, CUDA 13.0). Of f32: the
+// canonical one.
+template <class... Operands>
+constexpr float settle(float result, Operands...) {
+  return canonical(result);
+}
+
+// Of f64: the first operand that is NaN, made quiet, with its sign; callers list the operands in
+// the order in which the hardware prefers them. If none is, the operation was invalid.
+template <class... Operands>
+constexpr double settle(double result, Operands... operands) {
+  if (result == result) return result;
+  for (const double operand : {operands...}) {
+    if (operand != operand) return quiet(operand);
+  }
+  return from_bits<double>(0xfff8000000000000);
+}
+
 // .ftz: a subnormal number becomes the zero of its sign.
 inline float flush(float value) {
   return std::fabs(value) < FLT_MIN ? from_bits<float>(to_bits(value) & 0x80000000u) : value;
@@ -115,6 +137,7 @@ struct SmallFloat {
 using Float16 = SmallFloat<5, 10, Specials::kIeee>;
 using BFloat16 = SmallFloat<8, 7, Specials::kIeee>;
 using TensorFloat32 = SmallFloat<8, 10, Specials::kIeee>;  // the upper 19 bits of an f32
+constexpr int kTf32Dropped = 13;                           // the others
 using E4M3 = SmallFloat<4, 3, Specials::kNanOnly>;
 using E5M2 = SmallFloat<5, 2, Specials::kIeee>;
 // f32 itself, to round f64 to it in any direction.
@@ -242,6 +265,25 @@ constexpr float decode(uint32_t bits) {
     return from_bits<float>(magnitude > Format::kInfinity ? Binary<float>::kNan : sign | result);
   }
   return from_bits<float>(magnitude == Format::kNan ? Binary<float>::kNan : sign | result);
+}
+
+// The same as an f64, as an H100 widens: a NaN keeps its sign and payload, and becomes quiet.
+template <class Format>
+constexpr double widen_to_double(uint32_t bits) {
+  const uint32_t magnitude = bits & Format::kMagnitude;
+  if (magnitude <= Format::kInfinity) return decode<Format>(bits);
+  const uint64_t sign = (bits & Format::kSign) != 0;
+  const uint64_t payload = uint64_t{magnitude} << (52 - Format::kMantissaBits);
+  return quiet(from_bits<double>(sign << 63 | uint64_t{0x7ff} << 52 | payload));
+}
+
+// A NaN of f64 in a smaller format, as an H100 narrows it: the sign and the payload's highest bits.
+template <class Format>
+constexpr uint32_t narrow_nan(double nan) {
+  const uint64_t bits = to_bits(quiet(nan));
+  const uint32_t sign = bits >> 63 ? Format::kSign : 0;
+  const auto payload = static_cast<uint32_t>(bits >> (52 - Format::kMantissaBits));
+  return sign | Format::kInfinity | (payload & ((1u << Format::kMantissaBits) - 1));
 }
 
 }  // namespace roofgate::sim

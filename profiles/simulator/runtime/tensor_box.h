@@ -32,6 +32,7 @@ class TensorBox {
 
   uint32_t row_bytes() const { return row_bytes_; }
   uint32_t rows() const { return rows_; }
+  int64_t origin(int dimension) const { return origin_[dimension]; }
   uint32_t bytes() const { return row_bytes_ * rows_; }
   TensorRow row(uint32_t index) const;
 

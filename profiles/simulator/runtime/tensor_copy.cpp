@@ -6,6 +6,7 @@
 #include "bulk_copy.h"
 #include "bulk_reduce.h"
 #include "findings.h"
+#include "numerics.h"
 #include "shared_operand.h"
 #include "tensor_box.h"
 #include "tensor_map.h"
@@ -51,6 +52,12 @@ TensorRequest read_request(Warp& warp, const Instruction& instruction, int first
   for (int i = 0; i < rank; ++i) {
     coordinates[i] = warp.lanes<int32_t>(instruction.operands[first + kCoordinates + i])[lane];
   }
+  if (int64_t{coordinates[0]} * tensor_element_bytes(map.type) % kSwizzleChunk != 0) {
+    refuse(warp, instruction, lane,
+           "the innermost coordinate must be a multiple of 16 bytes (an H100 ends the kernel with "
+           "an illegal instruction), but is element " +
+               std::to_string(coordinates[0]));
+  }
   TensorRequest request{map, TensorBox(map, coordinates)};
   if (map.swizzle_bytes && request.box.row_bytes() < map.swizzle_bytes) {
     refuse(warp, instruction, lane,
@@ -64,13 +71,26 @@ int operands_of_request(const Instruction& instruction, int first) {
   return kCoordinates + static_cast<int>(instruction.operands[first]);
 }
 
-// Bytes outside the tensor: zero, or for floating-point types a NaN.
+// Bytes outside the tensor: zero, or a NaN, of which an H100 writes the same 16 bits for every
+// floating-point type.
 void fill(std::byte* row, const TensorRequest& request) {
   std::memset(row, 0, request.box.row_bytes());
   if (!request.map.fills_nan) return;
-  const uint32_t element = tensor_element_bytes(request.map.type);
-  for (uint32_t i = 0; i < request.box.row_bytes(); ++i) {
-    row[i] = static_cast<std::byte>(i % element == element - 1 ? 0x7f : 0xff);
+  constexpr uint16_t kNan = 0x7ff7;
+  for (uint32_t i = 0; i < request.box.row_bytes(); i += sizeof(kNan)) {
+    std::memcpy(row + i, &kNan, sizeof(kNan));
+  }
+}
+
+// Loads as TF32 round to the nearest, as cvt.rn.tf32 does. An H100 flushes no subnormal numbers on
+// the way, whether the type asks for it or not.
+void round_elements(std::byte* row, uint32_t bytes, TensorType type) {
+  if (type != TensorType::kTF32 && type != TensorType::kTF32Flush) return;
+  for (uint32_t i = 0; i < bytes; i += sizeof(float)) {
+    float value;
+    std::memcpy(&value, row + i, sizeof(value));
+    const uint32_t rounded = encode<TensorFloat32>(value) << kTf32Dropped;
+    std::memcpy(row + i, &rounded, sizeof(rounded));
   }
 }
 
@@ -96,6 +116,7 @@ void load_box(const TensorRequest& request, const std::vector<LoadTarget>& targe
       const std::byte* from =
           global_bytes(targets[0].access, row.address, row.bytes, Access::kRead);
       std::memcpy(row_bytes + row.skipped, from, row.bytes);
+      round_elements(row_bytes + row.skipped, row.bytes, request.map.type);
     }
     for (const LoadTarget& target : targets) {
       each_piece(request, target.data, row.shared_offset,
@@ -146,6 +167,18 @@ Status load(Warp& warp, const Instruction& instruction) {
   return Status::kNext;
 }
 
+// Only loads may begin before the tensor.
+void require_inside(Warp& warp, const Instruction& instruction, int lane,
+                    const TensorRequest& request) {
+  for (int i = 0; i < request.map.rank; ++i) {
+    if (request.box.origin(i) >= 0) continue;
+    refuse(warp, instruction, lane,
+           "a store or reduction must not have negative coordinates (an H100 ends the kernel with "
+           "an illegal instruction), but has " +
+               std::to_string(request.box.origin(i)));
+  }
+}
+
 // Starts a store of one lane. Operands from `first` on: the request, source.
 template <class Combine>
 void start_store(Warp& warp, const Instruction& instruction, int first, int lane,
@@ -153,6 +186,7 @@ void start_store(Warp& warp, const Instruction& instruction, int first, int lane
   const int operand = first + operands_of_request(instruction, first);
   const uint32_t source = shared_operand(warp, instruction, operand, lane);
   require_alignment(warp, instruction, lane, "the source", source);
+  require_inside(warp, instruction, lane, request);
   const auto store = begin_store(warp, instruction, lane, source, request.box.bytes(), "TMA store");
   run_later(store, [store = store.get(), request = std::move(request), kind, combine] {
     store_box(request, *store, kind, combine);

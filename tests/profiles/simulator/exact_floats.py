@@ -117,6 +117,23 @@ E4M3 = Format(4, 3, infinite=False)
 E5M2 = Format(5, 2)
 
 
+def kept_nan(source: Format, target: Format, *operands: int) -> int:
+    """The NaN where f64 takes part, as seen on an H100 (driver 580, CUDA 13.0); PTX leaves it open.
+
+    Args:
+        source: format of the operands.
+        target: format of the result.
+        operands: bits, in the order in which the hardware prefers them. The first that is NaN gives its sign and as
+            much of its payload as fits, and becomes quiet; an invalid operation has none, and gives the negative one.
+    """
+    quiet = 1 << (target.mantissa_bits - 1)
+    for bits in operands:
+        if source.value(bits) == "nan":
+            payload = (bits % 2**source.mantissa_bits) << target.mantissa_bits >> source.mantissa_bits
+            return (target.sign if bits & source.sign else 0) | target.infinity | payload | quiet
+    return target.sign | target.infinity | quiet
+
+
 def is_negative(number: Number) -> bool:
     """The sign bit, of zeros and infinities too."""
     return number.startswith("-") if isinstance(number, str) else number < 0

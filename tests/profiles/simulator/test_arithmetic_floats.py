@@ -9,7 +9,7 @@ import pytest
 
 from profiles.simulator.device_memory import DeviceMemory
 from tests.profiles.simulator import exact_floats as exact
-from tests.profiles.simulator.exact_floats import F32, F64, Format, Number
+from tests.profiles.simulator.exact_floats import F32, F64, Format, Number, kept_nan
 from tests.profiles.simulator.instruction_runs import Array, execute, floats, pairs
 
 MODES = ("rn", "rz", "rm", "rp")
@@ -21,6 +21,17 @@ BINARY: dict[str, Callable[[Number, Number, str], Number]] = {
     "mul": lambda a, b, _mode: exact.multiply(a, b),
     "div": lambda a, b, _mode: exact.divide(a, b),
 }
+
+
+# Which operand's NaN an f64 result keeps, if several are.
+PREFERRED = {"add": (1, 0), "sub": (1, 0), "mul": (1, 0), "div": (0, 1), "fma": (1, 2, 0)}
+
+
+def settled(number: Number, mode: str, number_format: Format, *operands: int) -> int:
+    """A result's bits: of f32 with the canonical NaN, of f64 with that of the first operand that is one."""
+    if number == "nan" and number_format == F64:
+        return kept_nan(F64, F64, *operands)
+    return number_format.round(number, mode)
 
 
 def bits_of(values: Array) -> list[int]:
@@ -40,9 +51,15 @@ def test_binary_operations_round_once(memory: DeviceMemory, type_name: str, root
     numpy_type, number_format, word = TYPES[type_name]
     a, b = pairs(floats(numpy_type, count=8))
     results = execute(memory, [f"{root}.{mode}.{type_name} %d, %a, %b;" for mode in MODES], numpy_type, a=a, b=b)
-    exact_pairs = list(zip(numbers(a, number_format), numbers(b, number_format), strict=True))
+    operands = list(zip(bits_of(a), bits_of(b), strict=True))
     for mode, result in zip(MODES, results, strict=True):
-        expected = [number_format.round(BINARY[root](x, y, mode), mode) for x, y in exact_pairs]
+        expected = [
+            settled(
+                BINARY[root](number_format.value(pair[0]), number_format.value(pair[1]), mode),
+                mode, number_format, *(pair[index] for index in PREFERRED[root]),
+            )
+            for pair in operands
+        ]  # fmt: skip
         np.testing.assert_array_equal(result.view(word), np.array(expected, word), err_msg=mode)
 
 
@@ -56,9 +73,15 @@ def test_fma_rounds_once(memory: DeviceMemory, type_name: str) -> None:
     with np.errstate(all="ignore"):
         c[:200] = -(a[:200] * b[:200])
     results = execute(memory, [f"fma.{mode}.{type_name} %d, %a, %b, %c;" for mode in MODES], numpy_type, a=a, b=b, c=c)
-    triples = list(zip(*(numbers(x, number_format) for x in (a, b, c)), strict=True))
+    triples = list(zip(*map(bits_of, (a, b, c)), strict=True))
     for mode, result in zip(MODES, results, strict=True):
-        expected = [number_format.round(exact.fused(*triple, mode), mode) for triple in triples]
+        expected = [
+            settled(
+                exact.fused(*map(number_format.value, triple), mode),
+                mode, number_format, *(triple[index] for index in PREFERRED["fma"]),
+            )
+            for triple in triples
+        ]  # fmt: skip
         np.testing.assert_array_equal(result.view(word), np.array(expected, word), err_msg=mode)
 
 
@@ -72,8 +95,31 @@ def test_sqrt_and_rcp_round_once(memory: DeviceMemory, type_name: str) -> None:
     for function in (exact.root, lambda x: exact.divide(exact.Fraction(1), x)):
         values = [function(x) for x in numbers(a, number_format)]
         for mode in MODES:
-            expected = [number_format.round(value, mode) for value in values]
+            expected = [
+                settled(value, mode, number_format, bits) for value, bits in zip(values, bits_of(a), strict=True)
+            ]
             np.testing.assert_array_equal(next(results).view(word), np.array(expected, word), err_msg=mode)
+
+
+def test_f64_keeps_the_nan_of_an_operand(memory: DeviceMemory) -> None:
+    """Quiet and with its sign, of min, max, neg and abs too; an invalid operation is negative (seen on an H100)."""
+    first, second, third = 0x7FF0000000000001, 0xFFF4000000000123, 0x7FF8000000000011
+    bits = {"a": [first, first, 0x7FF0 << 48], "b": [second, 0, 0xFFF0 << 48], "c": [third, third, 0x3FF0 << 48]}
+    arrays = {name: np.array(values, np.uint64).view(np.float64) for name, values in bits.items()}
+    quiet_first, quiet_second, invalid = 0x7FF8000000000001, 0xFFFC000000000123, 0xFFF8 << 48
+    expected = {
+        "add.rn.f64 %d, %a, %b;": [quiet_second, quiet_first, invalid],
+        "div.rn.f64 %d, %a, %b;": [quiet_first, quiet_first, invalid],
+        "fma.rn.f64 %d, %a, %b, %c;": [quiet_second, third, 0xFFF0 << 48],
+        "fma.rz.f64 %d, %a, %c, %b;": [third, third, 0xFFF8 << 48],
+        "max.f64 %d, %a, %b;": [quiet_second, 0, 0x7FF0 << 48],
+        "neg.f64 %d, %b;": [quiet_second, 1 << 63, 0x7FF0 << 48],
+        "abs.f64 %d, %b;": [quiet_second, 0, 0x7FF0 << 48],
+        "copysign.f64 %d, %b, %a;": [first | 1 << 63, first, 0xFFF0 << 48],
+    }
+    results = execute(memory, list(expected), "float64", **arrays)
+    for (instruction, wanted), found in zip(expected.items(), results, strict=True):
+        assert list(map(hex, bits_of(found))) == list(map(hex, wanted)), instruction
 
 
 def test_ftz_flushes_operands_and_results(memory: DeviceMemory) -> None:

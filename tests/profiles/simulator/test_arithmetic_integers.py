@@ -40,8 +40,8 @@ def truncated_quotient(a: int, b: int) -> int:
 
 
 def remainder(a: int, b: int) -> int:
-    """With the sign of a; by zero, which PTX leaves open: a."""
-    return a - b * truncated_quotient(a, b) if b else a
+    """With the sign of a; by zero, which PTX leaves open, all bits set (seen on an H100)."""
+    return a - b * truncated_quotient(a, b) if b else -1
 
 
 BINARY: dict[str, Callable[[int, int, int], int]] = {

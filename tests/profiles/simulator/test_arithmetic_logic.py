@@ -82,7 +82,10 @@ def field_cases(bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("bits", [32, 64])
 def test_bit_fields(memory: DeviceMemory, bits: int) -> None:
-    """``bfe`` and bfi as the ISA's loops over bits have them; position and length are bytes."""
+    """``bfe`` and bfi as the ISA's loops over bits have them; position and length are bytes, but of 64 bits not.
+
+    There the ISA says so too, but an H100 (driver 580, CUDA 13.0) takes all their bits.
+    """
     a, b, c = field_cases(bits)
     f = np.random.default_rng(1).permutation(a)
     results = execute(
@@ -94,7 +97,8 @@ def test_bit_fields(memory: DeviceMemory, bits: int) -> None:
     for case, (x, position, length, into) in enumerate(
         zip(a.tolist(), b.tolist(), c.tolist(), f.tolist(), strict=True)
     ):
-        position, length = position & 255, length & 255
+        if bits == 32:
+            position, length = position & 255, length & 255
         sign = x >> min(position + length - 1, bits - 1) & 1 if length else 0
         inside = [i < length and position + i < bits for i in range(bits)]
         assert unsigned[case] == sum((x >> (position + i) & 1) << i for i in range(bits) if inside[i])

@@ -16,10 +16,11 @@ from kernels.toolchain import find_cxx
 from profiles.__main__ import main
 from profiles.simulator.probes import gpu_driver
 from profiles.simulator.probes.catalogue import find_probes
-from profiles.simulator.probes.command import hold_answers, read_recording, write_recording
+from profiles.simulator.probes.command import hold_answers
 from profiles.simulator.probes.compare import Status, agreement, compare
 from profiles.simulator.probes.expectations import (
     against_expectation,
+    digest_of,
     expectation_of,
     read_expectations,
     write_expectations,
@@ -28,9 +29,11 @@ from profiles.simulator.probes.gpu_driver import Device
 from profiles.simulator.probes.gpu_side import reason_not_to_run, run_all
 from profiles.simulator.probes.per_thread import each, per_thread
 from profiles.simulator.probes.probe import LANES, Probe, Tolerance, Words, place_of
+from profiles.simulator.probes.recordings import kept_recordings, read_recording, write_recording
 from profiles.simulator.probes.simulator_side import simulate
 
 PROBES = find_probes()
+MOST_BYTES = 300_000  # of a recording that belongs to the project
 
 # --- comparing ---
 
@@ -205,13 +208,40 @@ def test_processes_that_never_give_a_result_are_an_error() -> None:
 
 
 def test_answers_of_a_gpu_can_be_recorded(tmp_path: Path) -> None:
-    """Results and reasons."""
+    """Results, reasons, and of large results a digest."""
     path = tmp_path / "gpu.npz"
-    write_recording(path, {"one": words(1, 2**64 - 1), "two": "timed out"})
+    answers = {"one": words(1, 2**64 - 1), "two": "timed out", "three": words(), "four": words(7)}
+    large = np.arange(9000, dtype=np.uint64)
+    write_recording(path, answers | {"large": large})
     found = read_recording(path)
 
-    assert found["two"] == "timed out"
-    assert np.array_equal(found["one"], words(1, 2**64 - 1))
+    assert found.keys() == {*answers, "large"}
+    assert all(np.array_equal(np.asarray(found[name]), np.asarray(answer)) for name, answer in answers.items())
+    assert found["large"] == digest_of(large)
+
+
+def test_a_digest_of_a_gpu_tells_a_difference() -> None:
+    """With the simulator, and without it from the stored expectation."""
+    probe = PROBES["shuffles"]
+    result = simulate(probe)
+
+    def no_simulator(_: Probe) -> Words:
+        raise RoofgateError("no C++ compiler")
+
+    for run in (simulate, no_simulator):
+        same, other = (
+            hold_answers({probe.name: probe}, {probe.name: digest_of(answer)}, run)[0].status
+            for answer in (result, result + np.uint64(1))
+        )
+        assert (same, other) == (Status.EQUAL, Status.DIFFERS)
+
+
+def test_the_simulator_agrees_with_an_h100() -> None:
+    """All probes, with what an NVIDIA H100 80GB HBM3 said (driver 580, CUDA 13.0); approximations within bounds."""
+    rows = hold_answers(PROBES, read_recording(kept_recordings()["h100"]))
+
+    assert [row for row in rows if row.status is not Status.EQUAL] == []
+    assert kept_recordings()["h100"].stat().st_size < MOST_BYTES
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\3\4 no archive"])
@@ -294,6 +324,7 @@ def test_the_command_compares_with_a_recording(tmp_path: Path, capsys: pytest.Ca
     result = simulate(probe)
     write_recording(recording, {probe.name: result})
     assert main(command) == EXIT_PASS
+    assert main(["probe", "--against", "h100", *command[3:]]) == EXIT_PASS
 
     result = result.copy()
     result[7] = 0x123

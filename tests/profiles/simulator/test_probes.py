@@ -153,7 +153,7 @@ def test_tensor_loads_fill_with_zero_and_swizzle_16_byte_chunks() -> None:
     tensor = PROBES[name].tensors[0]
     rows, pitch = 16, tensor.strides[0]
     content = np.frombuffer(tensor.content, np.uint32).reshape(-1, pitch // 4)
-    corners = [(0, 0), (4, 8), (-1, -3)]  # of x and y; the tensor has 36 by 20 elements
+    corners = [(0, 0), (4, 8), (-4, -3)]  # of x and y; the tensor has 36 by 20 elements
     dump = np.frombuffer(shared_dump(name), np.uint32).reshape(len(corners), rows, 32)
     for box, (x, y) in zip(dump, corners, strict=True):
         for row in range(rows):

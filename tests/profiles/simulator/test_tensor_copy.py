@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from profiles.simulator.device_memory import DeviceArray, DeviceMemory
 from profiles.simulator.lowering.context import LoweringError
 from profiles.simulator.run import Options, Outcome, launch_kernel, load_kernel
+from profiles.simulator.tensor_map import TensorMap
 from tests.profiles.simulator.memory_kernels import checks, kernel, launch, words
 from tests.profiles.simulator.tensor_boxes import (
     SETUP,
@@ -68,8 +69,11 @@ def load_box(tensor: Tensor, coordinates: Sequence[int], seed: int = 0) -> tuple
 
 
 @st.composite
-def tensors(draw: st.DrawFn) -> tuple[Tensor, list[int]]:
-    """A tensor of 1 to 5 dimensions, and coordinates of a box that may lie outside of it on every side."""
+def tensors(draw: st.DrawFn, least: int = -3) -> tuple[Tensor, list[int]]:
+    """A tensor of 1 to 5 dimensions, and coordinates of a box that may lie outside of it on every side.
+
+    The innermost coordinate is a multiple of 16 bytes; ``least`` is the smallest coordinate.
+    """
     type_name = draw(st.sampled_from(["u8", "u16", "u32", "u64", "f32", "f16"]))
     size = np.dtype(TYPES[type_name]).itemsize
     rank = draw(st.integers(1, 5))
@@ -79,7 +83,8 @@ def tensors(draw: st.DrawFn) -> tuple[Tensor, list[int]]:
     outer = [draw(st.integers(1, 4)) for _ in range(rank - 1)]
     steps = [1, *(draw(st.sampled_from([1, 1, 2, 3])) for _ in range(rank - 1))]
     dimensions = [draw(st.integers(1, 80)), *(draw(st.integers(1, 5)) for _ in range(rank - 1))]
-    coordinates = [draw(st.integers(-20, 60)), *(draw(st.integers(-3, 4)) for _ in range(rank - 1))]
+    column = 16 // size * draw(st.integers(least, 8))
+    coordinates = [column, *(draw(st.integers(least, 4)) for _ in range(rank - 1))]
     return Tensor(type_name, dimensions, [inner, *outer], swizzle, steps), coordinates
 
 
@@ -113,19 +118,36 @@ def test_the_swizzle_follows_the_address(swizzle: int) -> None:
         )
 
 
-def test_what_is_outside_can_be_nan() -> None:
-    """For floating-point types, if the map says so."""
-    _, box, values = load_box(Tensor("f32", (5, 3), (8, 4), fill_nan=True), (2, -1))
+@pytest.mark.parametrize("type_name", ["f16", "f32"])
+def test_what_is_outside_can_be_nan(type_name: str) -> None:
+    """If the map says so: the 16 bits 7ff7 over and over, of every floating-point type (seen on an H100)."""
+    size = np.dtype(TYPES[type_name]).itemsize
+    _, box, values = load_box(Tensor(type_name, (5, 3), (16, 4), fill_nan=True), (-16 // size, -1))
 
-    found = box.view(np.float32).reshape(4, 8)
-    inside = values.view(np.float32).reshape(3, -1)
-    assert np.isnan(found[0]).all()
-    assert np.isnan(found[:, 3:]).all()
-    np.testing.assert_array_equal(found[1:, :3], inside[:, 2:5])
+    found = box.view(np.uint16).reshape(4, 16, size // 2)
+    inside = values.view(np.uint16).reshape(3, -1, size // 2)
+    columns = slice(16 // size, 16 // size + 5)
+    np.testing.assert_array_equal(found[1:, columns], inside[:, :5])
+    assert np.isnan(np.array([0x7FF77FF7], np.uint32).view(np.float32)).all()
+    assert set(np.delete(found[1:], columns, axis=1).ravel().tolist()) | set(found[0].ravel().tolist()) == {0x7FF7}
+
+
+@pytest.mark.parametrize("type_name", ["tf32", "tf32.ftz"])
+def test_loads_of_tf32_round_to_the_nearest(type_name: str) -> None:
+    """To 10 bits of mantissa, ties to even; subnormal numbers stay in either type, NaN is 7fffe000 (on an H100)."""
+    codes = [0x3F801000, 0x3F803000, 0x3F801001, 0xFF7FF000, 0x00400000, 0x80002000, 0x00001000, 0xFFC12345]
+    rounded = [0x3F800000, 0x3F804000, 0x3F802000, 0xFF800000, 0x00400000, 0x80002000, 0x00000000, 0x7FFFE000]
+    with DeviceMemory() as memory:
+        values = memory.place(np.array(codes, np.uint32), name="tensor")
+        output = memory.place(np.zeros(8, np.uint32), name="output")
+        description = TensorMap(address=values.address, type_name=type_name, dimensions=(8,), strides=(), box=(8,))
+        place = memory.place(np.frombuffer(description.encode(), np.uint8), name="map")
+        launch(memory, kernel(load(1, (0,), 32) + copy_out(32), 2, SHARED), output, place)
+        assert output.array.tolist() == rounded
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(tensors(), st.sampled_from(["", "add", "min", "max", "and", "or", "xor"]))
+@given(tensors(least=0), st.sampled_from(["", "add", "min", "max", "and", "or", "xor"]))
 def test_a_store_writes_what_is_inside(case: tuple[Tensor, list[int]], reduction: str) -> None:
     """A box goes back to where it belongs; elements outside the tensor, and the padding, stay as they were."""
     tensor, coordinates = case
@@ -207,6 +229,28 @@ def test_tensor_copies_that_hardware_refuses(memory: DeviceMemory) -> None:
     place = run_with_map(memory, good, load(2, (0, 0), 1024).replace("[%r20]", "[%r20+64]"))
 
     assert [checks(outcome) for outcome in (no_map, rank, place)] == [["tensor-copy"]] * 3
+
+
+@pytest.mark.parametrize("coordinates", [(2, 0), (-1, 0), (7, 3)])
+def test_the_innermost_coordinate_is_a_multiple_of_16_bytes(coordinates: tuple[int, int]) -> None:
+    """PTX does not say so, but an H100 ends the kernel with an illegal instruction; for loads and for stores."""
+    tensor = Tensor("u32", (32, 16), (16, 4))
+
+    loading, *_ = load_box(tensor, coordinates)
+    storing, *_ = store_box(tensor, coordinates, "")
+    assert (checks(loading), checks(storing)) == (["tensor-copy"], ["tensor-copy"])
+    assert "multiple of 16 bytes" in loading.findings[0].message
+
+
+@pytest.mark.parametrize("reduction", ["", "add"])
+@pytest.mark.parametrize("coordinates", [(-4, 0), (0, -1), (-32, -8)])
+def test_stores_do_not_begin_before_the_tensor(coordinates: tuple[int, int], reduction: str) -> None:
+    """Where loads may: an H100 ends the kernel with an illegal instruction."""
+    outcome, before, after, _ = store_box(Tensor("u32", (32, 16), (16, 4)), coordinates, reduction)
+
+    assert checks(outcome) == ["tensor-copy"]
+    assert "negative" in outcome.findings[0].message
+    np.testing.assert_array_equal(before, after)
 
 
 def test_a_map_can_be_a_kernel_parameter(memory: DeviceMemory) -> None:
