@@ -8,6 +8,7 @@ Options go behind ``--`` to the sessions that take them:
 
     nox -s bench -- --suite smoke     a benchmark run of under a minute
     nox -s compare -- main            the working tree against main, alternately
+    nox -s profile -- --import FILE   any report of Nsight Compute as pages of the site
     nox -s tests -- tests/perf        one folder of tests
     nox --no-venv                     use the packages of the Python that runs nox
 """
@@ -101,7 +102,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def profile(session: nox.Session) -> None:
-    """Collect counters of every CUDA kernel: registers, spills, occupancy, machine code; and from the simulator."""
+    """Collect counters of every CUDA kernel, on a GPU with Nsight Compute too [-- --import FILE...]."""
+    if "--import" in session.posargs:
+        files = [argument for argument in session.posargs if argument != "--import"]
+        _run(session, "-m", "profiles", "import", *files)
+        _run(session, "-m", "reports", "render")
+        return
+    if session.posargs:
+        session.error(f"profile takes no {session.posargs[0]!r}; expected --import FILE..., or see: -m profiles --help")
     _run(session, "-m", "profiles", "capture")
 
 

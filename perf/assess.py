@@ -193,7 +193,7 @@ def _kernel(pins: Pins, kernel: str, captures: Iterable[Capture]) -> KernelAsses
 
 def _layers(evidence: Evidence, cases: tuple[CaseAssessment, ...], machine: Machine | None) -> tuple[LayerStatus, ...]:
     has_gpu = machine is not None and bool(machine.gpus)
-    no_hardware = "Nsight Compute captures are not part of this version" if has_gpu else "no NVIDIA GPU here"
+    no_hardware = "no captures of the present sources; run: nox -s profile" if has_gpu else "no NVIDIA GPU here"
     no_captures = "no captures of the present sources; run: nox -s profile"
     return (
         _captured(evidence, Layer.STATIC, no_captures),

@@ -25,7 +25,20 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from perf.findings import Comparison, NoiseFloor
-from perf.model import OWN_IMPLEMENTATION, Capture, Case, Device, Direction, Interval, Measurement, Metric, Run, Verdict
+from perf.hardware_tolerance import STATISTICAL, tolerance
+from perf.model import (
+    OWN_IMPLEMENTATION,
+    Capture,
+    Case,
+    Device,
+    Direction,
+    Interval,
+    Layer,
+    Measurement,
+    Metric,
+    Run,
+    Verdict,
+)
 from perf.stats import MIN_CONFIDENCE, Estimate, as_change, difference, noise_bound, paired_log_ratio, widened
 from perf.units import change as change_text
 from perf.units import percent
@@ -299,11 +312,33 @@ def _judge_counter(
         remedy = f"not pinned for {candidate.architecture}; {PROMOTE}"
         return Verdict.NOT_RUN, remedy if reference_name == PINNED else f"{reference_name} has no such figure"
     before = reference.counters[metric]
+    if metric.layer is Layer.HARDWARE:
+        return _judge_hardware(candidate, reference, metric, value)
     if value == before:
         same = bool(candidate.fingerprint) and candidate.fingerprint == reference.fingerprint
         return (Verdict.IDENTICAL, "the same machine code") if same else (Verdict.UNCHANGED, "the same figure")
     if metric.direction is Direction.NEITHER:
         return Verdict.UNCHANGED, "differs; neither better nor worse"
+    return _worse_or_better(metric, before, value, reference_name)
+
+
+def _worse_or_better(metric: Metric, before: float, value: float, reference_name: str) -> tuple[Verdict, str]:
     worse = (value > before) == (metric.direction is Direction.LOWER_IS_BETTER)
     verdict = Verdict.REGRESSED if worse else Verdict.IMPROVED
     return verdict, f"{'worse' if worse else 'better'} than {reference_name}"
+
+
+def _judge_hardware(candidate: Capture, reference: Capture, metric: Metric, value: float) -> tuple[Verdict, str]:
+    """A hardware counter against the same launch on the same kind of GPU, by how exact the counter is."""
+    if candidate.launch != reference.launch:
+        return Verdict.NOT_RUN, f"the baseline is of another launch ({reference.launch}); {PROMOTE}"
+    before, allowed = reference.counters[metric], tolerance(metric)
+    if value == before:
+        return Verdict.UNCHANGED, "the same figure"
+    if abs(value - before) <= allowed * abs(before):
+        return Verdict.UNCHANGED, f"within the {percent(allowed)} that identical launches differ by"
+    if metric in STATISTICAL:
+        return Verdict.INCONCLUSIVE, "one capture is no measurement of time; run: nox -s compare"
+    if metric.direction is Direction.NEITHER:
+        return Verdict.UNCHANGED, "differs; neither better nor worse"
+    return _worse_or_better(metric, before, value, "the baseline")

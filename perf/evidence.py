@@ -87,12 +87,13 @@ def gather(workspace: Workspace, sources: Sources, suite: str | None = None) -> 
     paired, paired_problems = find_comparison(workspace, commit.tree, run.machine.fingerprint if run else None)
     capture_sets, capture_problems = store.read_captures(workspace.captures)
     steps, step_problems = store.read_steps(workspace)
+    pins, pin_problems = _read_pins(reading, sources, workspace, run)
     evidence = Evidence(
         commit=commit,
         targets=reading.config(lambda: load_targets(sources.targets), ()),
         suites=reading.config(lambda: load_suites(sources.suites), {}),
         thresholds=reading.config(lambda: load_thresholds(sources.thresholds), Thresholds(margin=0.0, rules=())),
-        pins=reading.config(lambda: load_pins(sources.pins), Pins(compilers={}, captures=())),
+        pins=pins,
         run=run,
         baseline=baseline,
         paired=paired,
@@ -109,6 +110,7 @@ def gather(workspace: Workspace, sources: Sources, suite: str | None = None) -> 
             *baseline_problems,
             *paired_problems,
             *capture_problems,
+            *pin_problems,
             *stale,
             *step_problems,
             *build_problems,
@@ -156,6 +158,26 @@ def _find_baseline(workspace: Workspace, run: Run | None) -> tuple[Run | None, t
         return None, ()
     runs, problems = store.load_run_files((path,))
     return (runs[0] if runs else None), problems
+
+
+def hardware_baseline_folder(workspace: Workspace, fingerprint: str) -> Path:
+    """Where the hardware counters are kept that later ones of the same machine are compared with."""
+    return workspace.baselines / fingerprint / "hardware"
+
+
+def _read_pins(
+    reading: _Reading, sources: Sources, workspace: Workspace, run: Run | None
+) -> tuple[Pins, tuple[Problem, ...]]:
+    """The tracked pins and, beside them, the hardware counters kept for the machine of the run.
+
+    The latter are not tracked: what one GPU counts says little of another.
+    """
+    pins = reading.config(lambda: load_pins(sources.pins), Pins(compilers={}, captures=()))
+    if run is None:
+        return pins, ()
+    baseline, problems = store.read_captures(hardware_baseline_folder(workspace, run.machine.fingerprint))
+    counted = tuple(capture for found in baseline for capture in found.captures)
+    return replace(pins, captures=pins.captures + counted), problems
 
 
 def _stale(captures: CaptureSet) -> Problem:

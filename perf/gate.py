@@ -1,7 +1,8 @@
 """Threshold rules against what was found: one result per rule and subject, and the verdict over all of them (pure).
 
 A timed figure breaches a limit only if its whole confidence interval lies beyond it, and keeps it only if the whole
-interval lies within; anything between is inconclusive. Static and simulated figures are exact.
+interval lies within; anything between is inconclusive. Static and simulated figures are exact; a hardware counter may
+differ by what identical launches of it do.
 
 How much a time may change is judged by the paired comparison of the case, where there is one, and else by the run and
 its baseline. A change beyond the limit is a breach only if it was also found a regression among all cases: confirmed by
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from perf.findings import CaseAssessment, Comparison, GateResult, GateVerdict, KernelAssessment, RuleResult
+from perf.hardware_tolerance import STATISTICAL, tolerance
 from perf.model import Direction, Interval, Layer, Metric, Verdict
 from perf.rules import Limit, Maximum, MaximumChange, Minimum, MinimumRatio, MinimumRooflineFraction, Rule, Thresholds
 from perf.stats import MIN_CONFIDENCE
@@ -232,7 +234,11 @@ def _judge_change(limit: MaximumChange, comparison: Comparison, worsening: Figur
     timed = comparison.metric.layer is Layer.TIMED
     if timed and (worsening is None or worsening.interval is None):
         return Verdict.INCONCLUSIVE, comparison.reason
+    if comparison.metric.layer is Layer.HARDWARE:
+        limit = replace(limit, fraction=max(limit.fraction, tolerance(comparison.metric)))
     verdict = _judge(worsening, limit) if worsening else _judge_from_zero(comparison)
+    if verdict is Verdict.REGRESSED and comparison.metric in STATISTICAL:
+        return Verdict.INCONCLUSIVE, comparison.reason
     if timed and verdict is Verdict.REGRESSED and comparison.verdict is not Verdict.REGRESSED:
         verdict = Verdict.INCONCLUSIVE  # beyond the limit as one case, but not among all the cases judged
     why = f"; {comparison.reason}" if timed and verdict is Verdict.INCONCLUSIVE else ""

@@ -90,6 +90,15 @@ class Metric(Enum):
     )
     SIMULATED_GLOBAL_SECTORS = ("simulated_global_sectors", "sectors", Direction.LOWER_IS_BETTER, Layer.SIMULATED)
     SIMULATED_COPY_BYTES = ("simulated_copy_bytes", "B", Direction.NEITHER, Layer.SIMULATED)
+    # Of one launch of a case on a GPU, counted by its hardware: medians over launches.
+    HW_DURATION = ("hw_duration", "s", Direction.LOWER_IS_BETTER, Layer.HARDWARE)
+    HW_INSTRUCTIONS = ("hw_instructions", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.HARDWARE)
+    HW_TENSOR = ("hw_tensor_instructions", "warp-instructions", Direction.NEITHER, Layer.HARDWARE)
+    HW_SHARED_WAVEFRONTS = ("hw_shared_wavefronts", "wavefronts", Direction.LOWER_IS_BETTER, Layer.HARDWARE)
+    HW_GLOBAL_SECTORS = ("hw_global_sectors", "sectors", Direction.LOWER_IS_BETTER, Layer.HARDWARE)
+    HW_LOCAL_INSTRUCTIONS = ("hw_local_instructions", "warp-instructions", Direction.LOWER_IS_BETTER, Layer.HARDWARE)
+    HW_L2_SECTORS = ("hw_l2_sectors", "sectors", Direction.LOWER_IS_BETTER, Layer.HARDWARE)
+    HW_DRAM_BYTES = ("hw_dram_bytes", "B", Direction.LOWER_IS_BETTER, Layer.HARDWARE)
 
     def __init__(self, key: str, unit: str, direction: Direction, layer: Layer) -> None:
         self.key = key

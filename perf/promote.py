@@ -11,18 +11,19 @@ from kernels.build_record import BuildRecord, BuildStatus, read_record
 from kernels.errors import EXIT_PASS, RoofgateError
 from kernels.workspace import Workspace
 from perf import repository, store
-from perf.evidence import CAPTURED_LAYERS, baseline_path
-from perf.model import Capture, Commit, Run
+from perf.evidence import CAPTURED_LAYERS, baseline_path, hardware_baseline_folder
+from perf.model import Capture, Commit, Layer, Run
 from perf.pins import DEFAULT_PINS, load_pins, replace_pins, write_pins
 
 _PROFILE = "run: nox -s profile"
+HARDWARE_REPORTS = "hardware"  # below the captures, and below the baseline: one file per case
 
 EXAMPLES = """\
 examples:
   python -m perf promote      after: python -m nox -s build bench profile
 
-Timed results go to out/baselines/ for this machine alone; static and simulated figures to perf/baselines/pins.yml,
-which you commit.
+Timed results and hardware counters go to out/baselines/ for this machine alone; static and simulated figures to
+perf/baselines/pins.yml, which you commit.
 """
 
 
@@ -55,6 +56,7 @@ def promote(workspace: Workspace, commit: Commit, pins: Path, say: Callable[[str
         path = baseline_path(workspace, suite_run)
         write_atomically(path, Path(suite_run.path).read_bytes())
         say(f"{path}: suite {suite_run.suite}, {len(suite_run.measurements)} measurements of run {suite_run.id}")
+    _promote_hardware(workspace, commit, runs, say)
     _promote_pins(workspace, commit, record, pins, say)
 
 
@@ -91,6 +93,18 @@ def _promote_pins(
     architectures = sorted({capture.architecture for capture in captures})
     kernels = {capture.kernel for capture in captures}
     say(f"{pins}: {len(kernels)} kernels on {', '.join(architectures)}; review the difference and commit it")
+
+
+def _promote_hardware(workspace: Workspace, commit: Commit, runs: list[Run], say: Callable[[str], object]) -> None:
+    """Keep the hardware counters of the present sources for the machine with a GPU among those of ``runs``."""
+    run = next((found for found in runs if found.machine.gpus), None)
+    sets, _ = store.read_captures(workspace.captures)
+    for found in sets:
+        if run and found.layer is Layer.HARDWARE and found.tree == commit.tree and found.captures:
+            folder = hardware_baseline_folder(workspace, run.machine.fingerprint)
+            say(f"{store.write_capture_set(folder, found)}: hardware counters of {len(found.captures)} kernels")
+            for path in sorted((workspace.captures / HARDWARE_REPORTS).glob("*.json")):
+                write_atomically(folder / HARDWARE_REPORTS / path.name, path.read_bytes())
 
 
 def _exact_captures(workspace: Workspace, commit: Commit) -> tuple[Capture, ...]:

@@ -107,4 +107,5 @@ _METRIC_TEXT: Mapping[Metric, Callable[[float], str]] = {
     Metric.ROOFLINE_FRACTION: percent,
     Metric.PEER_RATIO: ratio,
     Metric.OCCUPANCY: percent,
+    Metric.HW_DURATION: seconds,
 }

@@ -1,4 +1,4 @@
-"""``python -m profiles capture|static|show|simulate|mutants|probe``: what is known of each kernel without timing it."""
+"""``python -m profiles capture|static|show|hardware|import|explain|...``: why each kernel takes the time it takes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from pathlib import Path
 from kernels.build import current_record
 from kernels.build_record import BuildRecord
 from kernels.errors import EXIT_PASS, RoofgateError, run_command
-from kernels.workspace import Workspace, run_step, source_tree
-from perf.model import CaptureSet, Layer, Problem
+from kernels.workspace import Workspace, run_step
+from perf.model import CaptureSet, Layer
 from perf.store import read_captures, write_capture_set
+from profiles import hardware_command
+from profiles.hardware import HardwareRequest, capture_hardware
+from profiles.ncu import explain_command, import_command, metrics_command
 from profiles.simulated import capture_simulated
 from profiles.simulator import mutants, simulate
 from profiles.simulator.probes import command as probe_command
@@ -29,17 +32,16 @@ examples:
   python -m profiles show --layer simulated         the counts of the simulated launches
   python -m profiles show --architecture sm_80      one architecture
   python -m profiles show --kernel '*<bf16, 128*'   kernels whose name matches a pattern
+  python -m profiles show --layer hardware          what a GPU counted
+  python -m profiles explain report.ncu-rep         any report of Nsight Compute, in words
 
 A layer that cannot run here is recorded with its reason, and the exit code is 0. A damaged artefact is an error: the
 exit code is 2, and what could be read is kept. Captures lie in out/captures, one file per layer.
 """
 
-# What this version cannot capture anywhere, said in the report rather than left out.
-_NOT_IMPLEMENTED = {
-    Layer.HARDWARE: "this version reads no hardware counters",
-}
 # What captures a layer that can be shown.
-_COMMANDS = {Layer.STATIC: "static", Layer.SIMULATED: "capture"}
+_COMMANDS = {Layer.STATIC: "static", Layer.SIMULATED: "capture", Layer.HARDWARE: "hardware"}
+_LIST = "capture|static|show|hardware|import|explain|metrics|simulate|mutants|probe"
 
 
 def main(arguments: list[str]) -> int:
@@ -52,6 +54,12 @@ def main(arguments: list[str]) -> int:
         "show": lambda: run_command(
             lambda: _show(workspace, Layer(options.layer), options.architecture, options.kernel)
         ),
+        "hardware": lambda: _hardware_command(workspace, options),
+        "import": lambda: run_command(lambda: _import(workspace, options)),
+        "explain": lambda: run_command(
+            lambda: explain_command.run_explain(explain_command.read_request(options), workspace.captures)
+        ),
+        "metrics": lambda: run_command(lambda: metrics_command.run_metrics(metrics_command.read_request(options))),
         "simulate": lambda: run_command(
             lambda: simulate.simulate(simulate.read_request(options), current_record(workspace))
         ),
@@ -66,9 +74,7 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m profiles", epilog=EXAMPLES, formatter_class=layout)
-    commands = parser.add_subparsers(
-        dest="command", required=True, metavar="capture|static|show|simulate|mutants|probe"
-    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar=_LIST)
     commands.add_parser("capture", help="capture every layer that can run here")
     commands.add_parser("static", help="analyse the built CUDA kernels without a GPU")
     show = commands.add_parser("show", help="print what a layer captured", epilog=EXAMPLES, formatter_class=layout)
@@ -76,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--layer", choices=layers, default=Layer.STATIC.value, help="which layer (default: static)")
     show.add_argument("--architecture", metavar="NAME", help='one architecture, such as "sm_80" (default: all)')
     show.add_argument("--kernel", metavar="GLOB", default="*", help="shell pattern of kernel names (default: all)")
+    _add_hardware_parsers(commands)
     by_hand = commands.add_parser(
         "simulate",
         help="run kernels without a GPU, check and count them",
@@ -100,18 +107,57 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _capture(workspace: Workspace) -> int:
-    for layer, reason in _NOT_IMPLEMENTED.items():
-        problem = Problem(subject=f"{layer.value} layer", reason=reason)
-        write_capture_set(
-            workspace.captures, CaptureSet(layer=layer, tree=source_tree(), captures=(), problems=(problem,))
-        )
-        print(f"{layer.value} layer: not run: {reason}")
-    record = current_record(workspace)
-    _raise_errors(
-        {Layer.STATIC: _write_static(workspace, record), Layer.SIMULATED: _write_simulated(workspace, record)}
+def _add_hardware_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands around Nsight Compute."""
+    described = (
+        ("hardware", "capture cases on this machine's GPU with Nsight Compute", hardware_command),
+        ("import", "keep reports of Nsight Compute, of anybody's kernels, for the site", import_command),
+        ("explain", "say why a captured kernel takes its time, and what changed", explain_command),
+        ("metrics", "hold the metrics against every declared chip, without a GPU", metrics_command),
     )
+    for name, purpose, command in described:
+        parser = commands.add_parser(
+            name, help=purpose, epilog=command.EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        command.add_arguments(parser)
+
+
+def _capture(workspace: Workspace) -> int:
+    record = current_record(workspace)
+    errors = {Layer.STATIC: _write_static(workspace, record), Layer.SIMULATED: _write_simulated(workspace, record)}
+    _write_hardware(workspace, record, hardware_command.default_request())
+    _raise_errors(errors)
     return EXIT_PASS
+
+
+def _hardware_command(workspace: Workspace, options: argparse.Namespace) -> int:
+    """Capture on this machine's GPU, or print the commands."""
+    if options.print_command:
+        return run_command(
+            lambda: hardware_command.print_commands(hardware_command.read_request(options), workspace.captures)
+        )
+    return run_step(workspace, "profile", lambda: _hardware(workspace, options))
+
+
+def _hardware(workspace: Workspace, options: argparse.Namespace) -> int:
+    _write_hardware(workspace, current_record(workspace), hardware_command.read_request(options).hardware)
+    return EXIT_PASS
+
+
+def _write_hardware(workspace: Workspace, record: BuildRecord, request: HardwareRequest) -> None:
+    """Capture the hardware layer, or record why it cannot be captured here, which is no error."""
+    started = time.monotonic()
+    captures = capture_hardware(request, record, workspace.captures, print)
+    path = write_capture_set(workspace.captures, captures)
+    if captures.captures:
+        _report(captures, (), time.monotonic() - started, path)
+        return
+    print(f"hardware layer: not run: {captures.problems[0].reason}")
+
+
+def _import(workspace: Workspace, options: argparse.Namespace) -> int:
+    with workspace.writing("roofgate import"):
+        return import_command.import_files(options.files, workspace.captures, print, options.against)
 
 
 def _static(workspace: Workspace) -> int:

@@ -1,4 +1,4 @@
-"""The static and the simulated layer as tables for the terminal."""
+"""The static, the simulated and the hardware layer as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from kernels.errors import RoofgateError
 from perf.model import Capture, Layer, Metric
+from perf.units import metric_value
 
 PIPED_WIDTH = 180
 _COUNTED = (
@@ -119,9 +120,42 @@ def simulated_table(captures: Iterable[Capture]) -> Table:
     return table
 
 
+_HARDWARE = (
+    ("instr", Metric.HW_INSTRUCTIONS),
+    ("tensor", Metric.HW_TENSOR),
+    ("local", Metric.HW_LOCAL_INSTRUCTIONS),
+    ("shared waves", Metric.HW_SHARED_WAVEFRONTS),
+    ("sectors", Metric.HW_GLOBAL_SECTORS),
+    ("L2 sectors", Metric.HW_L2_SECTORS),
+    ("DRAM B", Metric.HW_DRAM_BYTES),
+)
+
+
+def hardware_table(captures: Iterable[Capture]) -> Table:
+    """One row for each kernel and architecture, of one case. A dash means that the counter was not captured."""
+    table = Table(
+        title="Hardware layer (one launch of a case under Nsight Compute; medians over launches)", title_justify="left"
+    )
+    for heading in ("kernel", "launch"):
+        table.add_column(heading)
+    for heading in ("time", *(name for name, _ in _HARDWARE)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for capture in captures:
+        time = capture.counters.get(Metric.HW_DURATION)
+        cells = (
+            capture.kernel,
+            capture.launch,
+            "-" if time is None else metric_value(Metric.HW_DURATION, time),
+            *(_count(capture, metric) for _, metric in _HARDWARE),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
 TABLES: Mapping[Layer, Callable[[Iterable[Capture]], Table]] = {
     Layer.STATIC: static_table,
     Layer.SIMULATED: simulated_table,
+    Layer.HARDWARE: hardware_table,
 }
 
 

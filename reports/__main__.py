@@ -13,8 +13,16 @@ from kernels.artifacts import write_atomically
 from kernels.errors import EXIT_PASS, RoofgateError, run_command
 from kernels.workspace import Workspace
 from perf.assess import load_assessment
+from perf.evidence import hardware_baseline_folder
 from perf.findings import Assessment
 from perf.model import Problem
+from profiles.ncu.stored_report import (
+    StoredReport,
+    hardware_folder,
+    imports_folder,
+    read_stored_reports,
+    with_baselines,
+)
 from profiles.source_counters import SourceCounters, lines_path, read_source_counters
 from reports.junit import junit_xml
 from reports.render import render_site
@@ -35,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         started = time.monotonic()
         with workspace.writing("roofgate report"):
             assessment, sources = with_sources(load_assessment(workspace), workspace)
-            index = render_all(assessment, workspace, options.out or workspace.site, sources)
+            assessment, reports = with_reports(assessment, workspace)
+            index = render_all(assessment, workspace, options.out or workspace.site, sources, reports)
         print(f"{index} ({time.monotonic() - started:.1f} s)")
         return EXIT_PASS
 
@@ -52,9 +61,27 @@ def with_sources(assessment: Assessment, workspace: Workspace) -> tuple[Assessme
     return assessment, found if found and found.tree == assessment.commit.tree else None
 
 
-def render_all(assessment: Assessment, workspace: Workspace, site: Path, sources: SourceCounters | None = None) -> Path:
+def with_reports(assessment: Assessment, workspace: Workspace) -> tuple[Assessment, tuple[StoredReport, ...]]:
+    """Captures of the hardware layer and imported ones; a file that cannot be read becomes a problem."""
+    captured, unread = read_stored_reports(hardware_folder(workspace.captures))
+    imported, damaged = read_stored_reports(imports_folder(workspace.captures))
+    problems = (*assessment.problems, *unread, *damaged)
+    if assessment.run:
+        folder = hardware_baseline_folder(workspace, assessment.run.machine.fingerprint)
+        older, lost = read_stored_reports(hardware_folder(folder))
+        captured, problems = with_baselines(captured, older), (*problems, *lost)
+    return replace(assessment, problems=problems), (*captured, *imported)
+
+
+def render_all(
+    assessment: Assessment,
+    workspace: Workspace,
+    site: Path,
+    sources: SourceCounters | None = None,
+    reports: Sequence[StoredReport] = (),
+) -> Path:
     """Write the pages below ``site``, and the summary and the JUnit file beside the other results."""
-    index = render_site(build_pages(assessment, sources), site)
+    index = render_site(build_pages(assessment, sources, reports), site)
     write_atomically(workspace.root / "summary.md", summarise(assessment))
     write_atomically(workspace.root / "junit.xml", junit_xml(assessment))
     return index

@@ -29,6 +29,7 @@ TORCH_MODULES = {
     "perf/paired/process_side.py",
     "perf/peers.py",
     "perf/plugin.py",
+    "perf/profiled_launches.py",
     "perf/timer.py",
 }
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from perf.findings import Assessment
+from profiles.ncu.stored_report import StoredReport
 from profiles.source_counters import SourceCounters
+from reports.view.capture_pages import build_capture_pages, with_captures_link
 from reports.view.case_page import build_case_page
 from reports.view.compared import was_timed
 from reports.view.comparison_case_page import build_comparison_case_page
@@ -15,22 +19,27 @@ from reports.view.roofline_pages import build_roofline_pages
 from reports.view.source_page import build_source_page
 
 
-def build_pages(assessment: Assessment, sources: SourceCounters | None = None) -> tuple[Page, ...]:
+def build_pages(
+    assessment: Assessment, sources: SourceCounters | None = None, reports: Sequence[StoredReport] = ()
+) -> tuple[Page, ...]:
     """Every page of the report, the overview first.
 
     Args:
         assessment: all that was judged.
         sources: what the simulated layer counted per source line; without it there are no source pages.
+        reports: captures of Nsight Compute, made here or imported; without any there are no pages of them.
     """
     counted = sources.kernels if sources else ()
-    return (
+    pages = (
         build_overview(assessment),
         *_comparison_pages(assessment),
         *build_roofline_pages(assessment),
         *(build_case_page(assessment, case) for case in assessment.cases),
         *(build_kernel_page(assessment, kernel, counted) for kernel in assessment.kernels),
         *_source_pages(assessment, sources),
+        *build_capture_pages(assessment, reports, sources),
     )
+    return with_captures_link(pages) if reports else pages
 
 
 def _source_pages(assessment: Assessment, sources: SourceCounters | None) -> tuple[Page, ...]:

@@ -52,6 +52,8 @@ class KernelPage:
     warnings: tuple[Warnings, ...]
     warnings_note: str
     simulated: SimulatedPart
+    hardware: Table | None
+    hardware_note: str
     differences: Table | None
     differences_note: str
 
@@ -59,7 +61,7 @@ class KernelPage:
 def build_kernel_page(assessment: Assessment, kernel: KernelAssessment, counted: Sequence[CountedKernel] = ()) -> Page:
     """The page of ``kernel``; ``counted`` are the kernels that have a source page."""
     mix = _mix_figure(kernel)
-    static = _of_layer(kernel, Layer.STATIC)
+    static, hardware = _of_layer(kernel, Layer.STATIC), _of_layer(kernel, Layer.HARDWARE)
     warnings = tuple(
         Warnings(architecture=capture.architecture, text="\n".join(capture.warnings))
         for capture in static
@@ -81,6 +83,8 @@ def build_kernel_page(assessment: Assessment, kernel: KernelAssessment, counted:
         warnings=warnings,
         warnings_note="" if warnings else "The compiler warned of nothing.",
         simulated=_simulated_part(assessment, kernel, counted),
+        hardware=_counter_table(kernel, hardware, _HARDWARE_CAPTION) if hardware else None,
+        hardware_note=_hardware_note(assessment, hardware),
         differences=_difference_table(moved) if moved else None,
         differences_note=_differences_note(kernel, moved),
     )
@@ -118,6 +122,20 @@ _SIMULATED_CAPTION = (
     "Simulated layer: what one small launch executes, counted in PTX by warps. Exact, neither machine instructions nor "
     "time. A marked figure differs from the baseline's pin."
 )
+
+
+_HARDWARE_CAPTION = (
+    "Hardware layer: counted by the GPU during one launch of a case; medians where several launches were captured. "
+    "Instructions, wavefronts and sectors of global memory are exact, the rest differs between identical launches."
+)
+
+
+def _hardware_note(assessment: Assessment, captures: Sequence[Capture]) -> str:
+    """What was launched, or why nothing was captured."""
+    if captures:
+        return " ".join(f"{capture.architecture}: {capture.launch}." for capture in captures)
+    status = next((one.text for one in assessment.layers if one.layer is Layer.HARDWARE), "not run")
+    return f"The hardware layer has no figures of this kernel ({status})."
 
 
 def _launch_table(captures: Sequence[Capture], counted: Sequence[CountedKernel]) -> Table:

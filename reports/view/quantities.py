@@ -61,6 +61,7 @@ _COUNTED = frozenset(
         "wavefronts/request",
         "sectors/request",
         "sectors",
+        "wavefronts",
     }
 )
 

@@ -91,6 +91,14 @@ METRIC_TITLES = {
     Metric.SIMULATED_SECTORS: "global-memory sectors per request",
     Metric.SIMULATED_GLOBAL_SECTORS: "global-memory sectors",
     Metric.SIMULATED_COPY_BYTES: "bytes of asynchronous copies",
+    Metric.HW_DURATION: "time under the profiler",
+    Metric.HW_INSTRUCTIONS: "executed warp-instructions",
+    Metric.HW_TENSOR: "executed tensor core instructions",
+    Metric.HW_SHARED_WAVEFRONTS: "shared-memory wavefronts",
+    Metric.HW_GLOBAL_SECTORS: "sectors of global loads and stores",
+    Metric.HW_LOCAL_INSTRUCTIONS: "executed local memory instructions",
+    Metric.HW_L2_SECTORS: "sectors at the L2 cache",
+    Metric.HW_DRAM_BYTES: "bytes of DRAM traffic",
 }
 
 CEILING_TITLES = {

@@ -167,7 +167,7 @@ def test_hardware_is_not_run_for_another_reason_where_there_is_a_gpu(workspace: 
     run = present_run()
     save(workspace.runs, replace(run, machine=replace(run.machine, gpus=(gpu,))))
 
-    assert layer_texts(workspace)[Layer.HARDWARE] == "not run: Nsight Compute captures are not part of this version"
+    assert layer_texts(workspace)[Layer.HARDWARE] == "not run: no captures of the present sources; run: nox -s profile"
 
 
 def test_results_of_other_sources_are_not_the_present_ones(workspace: Workspace) -> None:

@@ -261,3 +261,37 @@ def test_an_unpinned_counter_is_not_run() -> None:
 
     assert {unpinned.verdict, partial.verdict} == {Verdict.NOT_RUN}
     assert "nox -s promote" in unpinned.reason
+
+
+def hardware(launch: str = "case on a GPU", **counters: float) -> Capture:
+    """A capture of hardware counters."""
+    values = {Metric.from_key(key): value for key, value in counters.items()}
+    return Capture(kernel="k", architecture="sm_90", layer=Layer.HARDWARE, counters=values, launch=launch)
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "now", "verdict"),
+    [
+        ("hw_instructions", 1000.0, 1001.0, Verdict.REGRESSED),  # exact
+        ("hw_instructions", 1000.0, 999.0, Verdict.IMPROVED),
+        ("hw_dram_bytes", 1000.0, 1020.0, Verdict.UNCHANGED),  # within what identical launches differ by
+        ("hw_dram_bytes", 1000.0, 1021.0, Verdict.REGRESSED),
+        ("hw_dram_bytes", 0.0, 1.0, Verdict.REGRESSED),
+        ("hw_duration", 1.0, 1.04, Verdict.UNCHANGED),
+        ("hw_duration", 1.0, 2.0, Verdict.INCONCLUSIVE),  # statistical: one capture does not tell
+        ("hw_tensor_instructions", 10.0, 11.0, Verdict.UNCHANGED),  # neither better nor worse
+    ],
+)
+def test_a_hardware_counter_is_judged_by_how_exact_it_is(key: str, before: float, now: float, verdict: Verdict) -> None:
+    """Exact ones to the last digit, some within a tolerance, and times not by one capture."""
+    (found,) = compare_captures(hardware(**{key: now}), hardware(**{key: before}))
+
+    assert found.verdict is verdict
+
+
+def test_hardware_counters_of_another_launch_are_not_compared() -> None:
+    """Another case or another GPU counts something else."""
+    (found,) = compare_captures(hardware(hw_instructions=1.0), hardware("another", hw_instructions=2.0))
+
+    assert found.verdict is Verdict.NOT_RUN
+    assert "another launch (another)" in found.reason

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from perf.compare import compare_captures
 from perf.findings import Comparison, GateVerdict, KernelAssessment, PeerRatio, RuleResult
 from perf.gate import Findings, evaluate, unmatched_rules
 from perf.model import Interval, Layer, Metric, Verdict
@@ -364,3 +365,41 @@ def test_nothing_is_said_of_kernels_while_none_is_known() -> None:
 
     assert unmatched_rules(thresholds, [], []) == ()
     assert len(unmatched_rules(thresholds, [], [("attention", "sm_80")])) == 1
+
+
+def hardware_findings(metric: Metric, before: float, now: float) -> Findings:
+    """A kernel with one hardware counter, and the same of its baseline."""
+    pin = replace(build_capture(KERNEL, "sm_90"), layer=Layer.HARDWARE, counters={metric: before})
+    capture = replace(pin, counters={metric: now})
+    kernel = KernelAssessment(kernel=KERNEL, captures=(capture,), comparisons=compare_captures(capture, pin))
+    return findings(kernels=(kernel,))
+
+
+@pytest.mark.parametrize(
+    ("metric", "now", "expected"),
+    [
+        (Metric.HW_INSTRUCTIONS, 1001.0, Verdict.REGRESSED),
+        (Metric.HW_INSTRUCTIONS, 1000.0, Verdict.UNCHANGED),
+        (Metric.HW_TENSOR, 999.0, Verdict.REGRESSED),  # may change neither way
+        (Metric.HW_DRAM_BYTES, 1019.0, Verdict.UNCHANGED),  # identical launches differ by as much
+        (Metric.HW_DRAM_BYTES, 1021.0, Verdict.REGRESSED),
+        (Metric.HW_DURATION, 1030.0, Verdict.UNCHANGED),
+        (Metric.HW_DURATION, 2000.0, Verdict.INCONCLUSIVE),  # one capture is no measurement of time
+    ],
+)
+def test_a_hardware_counter_may_change_by_what_identical_launches_do(
+    metric: Metric, now: float, expected: Verdict
+) -> None:
+    """max_change: 0 means the tolerance of the counter's class."""
+    result = judge(rule(metric, MaximumChange(fraction=0.0)), hardware_findings(metric, 1000.0, now))
+
+    assert (result.verdict, result.layer) == (expected, Layer.HARDWARE)
+
+
+def test_a_hardware_counter_has_limits_of_its_own_and_is_not_run_without_a_capture() -> None:
+    """A maximum needs no baseline; without captures the rule says why it did not run."""
+    limit = rule(Metric.HW_LOCAL_INSTRUCTIONS, Maximum(value=0))
+
+    assert judge(limit, hardware_findings(Metric.HW_LOCAL_INSTRUCTIONS, 0.0, 4.0)).verdict is Verdict.REGRESSED
+    absent = judge(limit, findings())
+    assert (absent.verdict, absent.reason) == (Verdict.NOT_RUN, "the hardware layer captured no kernel")

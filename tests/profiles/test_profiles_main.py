@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from kernels.artifacts import write_atomically
 from kernels.build_record import LibraryBuild, write_record
 from kernels.workspace import Workspace
+from perf.config import DEFAULT_SUITES
 from perf.model import CaptureSet, Layer
 from perf.store import read_captures, read_steps, write_capture_set
 from profiles.__main__ import main
@@ -27,7 +29,10 @@ def built(
     """A checkout with one built library; the command runs inside it."""
     library = compile_cuda("warnings")
     assert isinstance(library, LibraryBuild)
+    suites = DEFAULT_SUITES.read_text()
     monkeypatch.chdir(tmp_path)
+    write_atomically(DEFAULT_SUITES, suites)
+    monkeypatch.setenv("ROOFGATE_NCU", "no-such-program")  # nothing is captured where there is a GPU
     write_record(record_of(library), Workspace().build_record)
     return library
 
@@ -46,6 +51,7 @@ def test_capture_keeps_every_layer_and_says_which_did_not_run(
     output = capsys.readouterr().out
     assert "static sm_80: 4 kernels" in output
     assert "static layer: 4 kernels on sm_80" in output
+    assert "hardware layer: not run: Nsight Compute is not here" in output
     ((step,), _) = read_steps(Workspace())
     assert (step.step, step.exit_code) == ("profile", 0)
 
