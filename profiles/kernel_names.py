@@ -22,7 +22,8 @@ _TYPE_NAMES: Mapping[str, str] = {
     "float": "fp32",
     "double": "fp64",
 }
-_MASK_NAMES: Mapping[str, str] = {"true": "causal", "false": "full"}
+# Nsight Compute writes a template argument of type bool as a number.
+_MASK_NAMES: Mapping[str, str] = {"true": "causal", "1": "causal", "false": "full", "0": "full"}
 
 
 def kernel_names(entries: Sequence[str]) -> Mapping[str, str]:

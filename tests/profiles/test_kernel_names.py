@@ -28,6 +28,12 @@ ANONYMOUS = (
         ),
         ("void attention_fwd_sm90a<__half, 128, false>(A<float>)", "attention_fwd<fp16, 128, full>"),
         ("void attention_fwd_kernel<__nv_bfloat16, 64u, true>(A)", "attention_fwd<bf16, 64, causal>"),
+        # As Nsight Compute writes them, with --import and in the report file.
+        (
+            "void attention_fwd_sm80<AttentionForward<Bf16, 64, 0>>(AttentionForwardArguments)",
+            "attention_fwd<bf16, 64, full>",
+        ),
+        ("void attention_fwd_sm80<AttentionForward<Fp16, (int)128, (bool)1>>(A)", "attention_fwd<fp16, 128, causal>"),
         ("roofgate::ceiling_copy(uint4*, uint4 const*, long)", "ceiling_copy"),
         ("void roofgate::ceiling_flops_kernel<float>(float*)", "ceiling_flops<fp32>"),
         ("void flag<true>(int)", "flag<true>"),
