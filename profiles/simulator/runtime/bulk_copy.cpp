@@ -73,7 +73,6 @@ void see(Warp& warp, const AsyncAccess& access) {
 
 void free_source(Warp& warp, BulkStore& store) {
   if (std::exchange(store.source_free, true)) return;
-  end_async_read(store.read, *store.source.block, store.source.offset, store.bytes);
   see(warp, store.read);
 }
 
@@ -135,7 +134,6 @@ Status between_blocks(Warp& warp, const Instruction& instruction, int first,
     begin_async_read(targets[0].access, *source.block, source.offset, request.bytes);
     run_later(warp, [target = std::move(targets[0]), source, bytes = request.bytes, combine] {
       combine(shared_bytes(target.data), shared_bytes(source), bytes);
-      end_async_read(target.access, *source.block, source.offset, bytes);
       end_load(target, bytes);
     });
   });

@@ -25,8 +25,6 @@ std::string describe(const Wait& wait) {
       return "for asynchronous copies";
     case WaitKind::kCluster:
       return "for the barrier of the cluster";
-    case WaitKind::kPolling:
-      return "in a loop on memory";
   }
   return "";
 }

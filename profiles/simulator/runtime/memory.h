@@ -71,15 +71,13 @@ struct AsyncAccess {
   const Instruction* instruction = nullptr;
 };
 
-// From begin to end the bytes are in flight: an ordinary read or write of a destination, or a write
-// to a source, is a finding. begin reports unordered earlier accesses. All do nothing unless races
-// are checked. `offset` counts in the block's own memory.
+// From begin on the bytes are in flight: an ordinary read or write of a destination, or a write to
+// a source, is a finding. begin reports unordered earlier accesses. A write has an end; a read
+// needs none, since who waited for it has its time in the clock. All do nothing unless races are
+// checked. `offset` counts in the block's own memory.
 void begin_async_write(const AsyncAccess& access, Block& block, uint32_t offset, uint32_t bytes);
 void end_async_write(const AsyncAccess& access, Block& block, uint32_t offset, uint32_t bytes);
 void begin_async_read(const AsyncAccess& access, Block& block, uint32_t offset, uint32_t bytes);
-// Nothing has to be done: who waited for the read has its time in the clock, and only they may
-// write.
-inline void end_async_read(const AsyncAccess&, Block&, uint32_t, uint32_t) {}
 // Global bytes are read or written at once when the copy runs.
 void async_global(const AsyncAccess& access, uint64_t address, uint32_t bytes, Access kind);
 

@@ -193,7 +193,7 @@ class Worker {
     for (Warp* warp : resident.warps) {
       const std::vector<Wait> waits = warp->waits;
       for (const Wait& wait : waits) {
-        if (wait.kind != WaitKind::kMbarrier && wait.kind != WaitKind::kPolling) continue;
+        if (wait.kind != WaitKind::kMbarrier) continue;
         polled = warp->poll_released = true;
         wake(*warp, wait.kind, wait.object);
       }

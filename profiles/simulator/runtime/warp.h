@@ -57,7 +57,6 @@ enum class WaitKind : uint8_t {
   kMbarrier,  // mbarrier.try_wait: object is its shared address
   kCopies,    // asynchronous copies
   kCluster,   // barrier.cluster
-  kPolling,   // a loop on memory
 };
 
 // Lanes of a warp that stopped together.

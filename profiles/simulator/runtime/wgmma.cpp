@@ -10,9 +10,6 @@ namespace roofgate::sim {
 namespace {
 
 void finish_product(Warp& warp, const WgmmaProduct& product) {
-  for (const SharedRange& range : product.reads) {
-    end_async_read(product.access, *warp.block, range.offset, range.bytes);
-  }
   warp.clock.set(product.access.agent, product.access.time);
   warp.async_clock.set(product.access.agent, product.access.time);
   warp.wgmma.completed = product.access.time;
@@ -50,7 +47,8 @@ ROOFGATE_OPERATION("wgmma.wait_group", wait_group);
 
 }  // namespace
 
-void start_product(Warp& warp, const Instruction& instruction, std::vector<SharedRange> reads) {
+void start_product(Warp& warp, const Instruction& instruction,
+                   const std::vector<SharedRange>& reads) {
   WgmmaGroups& groups = warp.wgmma;
   if (!std::exchange(groups.fenced, true)) {
     report(warp, instruction,
@@ -67,8 +65,7 @@ void start_product(Warp& warp, const Instruction& instruction, std::vector<Share
                   .issuer = {instruction.site, warp.block->index, warp.index, -1, "wgmma"},
                   .warp = &warp,
                   .instruction = &instruction};
-  product->reads = std::move(reads);
-  for (const SharedRange& range : product->reads) {
+  for (const SharedRange& range : reads) {
     begin_async_read(product->access, *warp.block, range.offset, range.bytes);
   }
   groups.open.push_back(std::move(product));

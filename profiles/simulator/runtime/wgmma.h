@@ -23,11 +23,11 @@ struct SharedRange {
 
 struct WgmmaProduct {
   AsyncAccess access;
-  std::vector<SharedRange> reads;  // in the block's own memory
 };
 
-// Records a product, with what it reads.
-void start_product(Warp& warp, const Instruction& instruction, std::vector<SharedRange> reads);
+// Records a product, with what it reads of the block's own memory.
+void start_product(Warp& warp, const Instruction& instruction,
+                   const std::vector<SharedRange>& reads);
 
 // One operand in shared memory, 32 bytes along K for each line (row of A or column of B).
 //
