@@ -17,7 +17,7 @@ import numpy as np
 
 from kernels.build_record import BuildRecord, BuildStatus, DeviceCode, LibraryBuild
 from kernels.errors import RoofgateError
-from kernels.interface import CeilingCopyParams, CeilingFlopsParams, KernelDType
+from kernels.interface import CeilingCopyParams
 from kernels.sources import SOURCE_FOLDER
 from kernels.toolchain import find_cxx
 from kernels.workspace import source_tree
@@ -25,6 +25,7 @@ from perf.model import Capture, CaptureSet, Layer, Metric, Problem
 from profiles.kernel_names import kernel_names
 from profiles.simulated_launches import LAUNCHES, AttentionLaunch, CopyLaunch, Launch, ProductLaunch
 from profiles.simulator.attention_case import check_attention, place_attention
+from profiles.simulator.ceiling_case import run_products
 from profiles.simulator.counters import Counts, LineCounters, add_sites, by_source_line, summarise, total
 from profiles.simulator.device_memory import DeviceMemory
 from profiles.simulator.findings import Finding, place_text
@@ -201,11 +202,8 @@ def run_launch(library: SimulatedLibrary, planned: Launch) -> str:
             copy = memory.place(np.zeros(size // 4, dtype=np.uint32), name="copy")
             library.ceiling_copy(CeilingCopyParams(dst=copy.address, src=source.address, bytes=size))
             return "" if np.array_equal(source.array, copy.array) else "the copy differs from its source"
-        case ProductLaunch(dtype=dtype, iterations=iterations):
-            sink = memory.place(np.zeros(1, dtype=np.float32), name="sink")
-            kind = KernelDType[dtype.name]
-            library.ceiling_flops(CeilingFlopsParams(iterations=iterations, dtype=kind, sink=sink.address))
-            return "" if np.isfinite(sink.array[0]) else "the sum is not finite"
+        case ProductLaunch():
+            return run_products(library, planned)
 
 
 def read_result(outcome: Outcome, kernel: PlannedKernel, wrong: str = "") -> KernelResult:

@@ -13,8 +13,6 @@ from kernels.build_record import BuildRecord
 from kernels.errors import RoofgateError
 from kernels.interface import KernelError
 from profiles.simulated import run_launch
-from profiles.simulated_launches import ProductLaunch
-from profiles.simulator.ceiling_case import run_products
 from profiles.simulator.device_memory import DeviceMemory
 from profiles.simulator.findings import source_path
 from profiles.simulator.lowering.context import LoweringError
@@ -141,8 +139,6 @@ def _run(
 def _call(library: SimulatedLibrary, launch: AnyLaunch) -> str:
     """Call the library; returns what is wrong with the answer."""
     match launch:
-        case ProductLaunch():
-            return run_products(library, launch)
         case SpecialAttention():
             return run_special(library, launch)
         case _:

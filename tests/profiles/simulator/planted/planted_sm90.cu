@@ -96,8 +96,8 @@ struct Arguments {
   float* out;
 };
 
-// Loads the tile with TMA and waits for it.
-__device__ void load_and_wait(uint16_t* tile, uint64_t* barrier, const TensorMap* map) {
+// Starts loading the tile with TMA, for an mbarrier that expects this many bytes.
+__device__ void start_load(uint16_t* tile, uint64_t* barrier, const TensorMap* map, int bytes) {
   if (threadIdx.x == 0) {
     mbarrier_init(barrier, 1);
     fence_mbarrier_init();
@@ -105,9 +105,13 @@ __device__ void load_and_wait(uint16_t* tile, uint64_t* barrier, const TensorMap
   }
   __syncthreads();
   if (threadIdx.x == 0) {
-    mbarrier_expect(barrier, kTileBytes);
+    mbarrier_expect(barrier, bytes);
     load_tile(tile, map, barrier);
   }
+}
+
+__device__ void load_and_wait(uint16_t* tile, uint64_t* barrier, const TensorMap* map) {
+  start_load(tile, barrier, map, kTileBytes);
   mbarrier_wait(barrier, 0);
 }
 
@@ -119,16 +123,7 @@ template <bool planted>
 __device__ void copy_in_flight_tensor_load(const Arguments& arguments) {
   __shared__ __align__(1024) uint16_t tile[kTileBytes / 2];
   __shared__ uint64_t barrier;
-  if (threadIdx.x == 0) {
-    mbarrier_init(&barrier, 1);
-    fence_mbarrier_init();
-    fence_async_proxy();
-  }
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    mbarrier_expect(&barrier, kTileBytes);
-    load_tile(tile, arguments.map, &barrier);
-  }
+  start_load(tile, &barrier, arguments.map, kTileBytes);
   if (!planted) mbarrier_wait(&barrier, 0);
   arguments.out[threadIdx.x] = tile[threadIdx.x];
   if (planted) mbarrier_wait(&barrier, 0);
@@ -139,16 +134,7 @@ template <bool planted>
 __device__ void deadlock_transaction_bytes(const Arguments& arguments) {
   __shared__ __align__(1024) uint16_t tile[kTileBytes / 2];
   __shared__ uint64_t barrier;
-  if (threadIdx.x == 0) {
-    mbarrier_init(&barrier, 1);
-    fence_mbarrier_init();
-    fence_async_proxy();
-  }
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    mbarrier_expect(&barrier, kTileBytes + (planted ? 16 : 0));
-    load_tile(tile, arguments.map, &barrier);
-  }
+  start_load(tile, &barrier, arguments.map, kTileBytes + (planted ? 16 : 0));
   mbarrier_wait(&barrier, 0);
   arguments.out[threadIdx.x] = tile[threadIdx.x];
 }
