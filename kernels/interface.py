@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kernels.errors import RoofgateError
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 
 class KernelDType(IntEnum):
@@ -32,26 +32,43 @@ class InstructionSet(IntEnum):
     AVX2 = 2
     AVX512 = 3
     AVX512_BF16 = 4
+    AMX_BF16 = 5
 
     def serving(self, dtype: KernelDType) -> InstructionSet:
-        """The one that AUTO takes for ``dtype`` where this is the best: dot products of bf16 pairs serve bf16 alone."""
-        is_for_others = self is InstructionSet.AVX512_BF16 and dtype is not KernelDType.BF16
+        """The one that AUTO takes for ``dtype`` where this is the best: products of bf16 alone serve bf16 alone."""
+        is_for_others = self >= InstructionSet.AVX512_BF16 and dtype is not KernelDType.BF16
         return InstructionSet.AVX512 if is_for_others else self
 
 
-class AttentionFwdParams(ctypes.Structure):
-    """``struct roofgate_attention_fwd_params``; see csrc/roofgate_abi.h for shapes."""
+class MaskPlanPointers(ctypes.Structure):
+    """``struct roofgate_mask_plan``."""
+
+    _fields_ = (
+        ("tiles", c_void_p),
+        ("tiles_stride", c_int64 * 2),
+        ("query_bits", c_void_p),
+        ("key_bits", c_void_p),
+        ("query_order", c_void_p),
+        ("key_order", c_void_p),
+    )
+
+
+class AttentionProblem(ctypes.Structure):
+    """``struct roofgate_attention_problem``; see csrc/roofgate_abi.h for shapes and what masks mean."""
 
     _fields_ = (
         ("q", c_void_p),
         ("k", c_void_p),
         ("v", c_void_p),
-        ("o", c_void_p),
-        ("lse", c_void_p),
         ("q_stride", c_int64 * 3),
         ("k_stride", c_int64 * 3),
         ("v_stride", c_int64 * 3),
-        ("o_stride", c_int64 * 3),
+        ("cu_seqlens_q", c_void_p),
+        ("cu_seqlens_k", c_void_p),
+        ("total_q", c_int64),
+        ("alibi_slopes", c_void_p),
+        ("alibi_batch_stride", c_int64),
+        ("plan", MaskPlanPointers),
         ("batch", c_int32),
         ("heads_q", c_int32),
         ("heads_kv", c_int32),
@@ -59,10 +76,40 @@ class AttentionFwdParams(ctypes.Structure):
         ("seqlen_k", c_int32),
         ("head_dim", c_int32),
         ("dtype", c_int32),
-        ("causal", c_int32),
+        ("window_left", c_int32),
+        ("window_right", c_int32),
         ("scale", c_float),
+        ("softcap", c_float),
         ("threads", c_int32),
         ("isa", c_int32),
+    )
+
+
+class AttentionFwdParams(ctypes.Structure):
+    """``struct roofgate_attention_fwd_params``."""
+
+    _fields_ = (("problem", AttentionProblem), ("o", c_void_p), ("o_stride", c_int64 * 3), ("lse", c_void_p))
+
+
+class AttentionBwdParams(ctypes.Structure):
+    """``struct roofgate_attention_bwd_params``."""
+
+    _fields_ = (
+        ("problem", AttentionProblem),
+        ("o", c_void_p),
+        ("d_o", c_void_p),
+        ("lse", c_void_p),
+        ("dq", c_void_p),
+        ("dk", c_void_p),
+        ("dv", c_void_p),
+        ("o_stride", c_int64 * 3),
+        ("d_o_stride", c_int64 * 3),
+        ("dq_stride", c_int64 * 3),
+        ("dk_stride", c_int64 * 3),
+        ("dv_stride", c_int64 * 3),
+        ("workspace", c_void_p),
+        ("workspace_bytes", c_int64),
+        ("deterministic", c_int32),
     )
 
 
@@ -93,6 +140,9 @@ class KernelError(RoofgateError):
         self.status = status
 
 
+_FUNCTIONS = ("roofgate_attention_fwd", "roofgate_attention_bwd", "roofgate_ceiling_copy", "roofgate_ceiling_flops")
+
+
 class Library:
     """One opened library.
 
@@ -110,7 +160,7 @@ class Library:
         try:
             self._handle = ctypes.CDLL(str(path.resolve()))
             version = self._handle.roofgate_abi_version()
-            for name in ("roofgate_attention_fwd", "roofgate_ceiling_copy", "roofgate_ceiling_flops"):
+            for name in _FUNCTIONS:
                 getattr(self._handle, name).argtypes = (c_void_p, c_void_p)
         except (OSError, AttributeError) as error:
             raise RoofgateError(f"{path}: cannot be opened ({error}); run: nox -s build") from error
@@ -122,6 +172,13 @@ class Library:
     def attention_fwd(self, params: AttentionFwdParams, stream: int = 0) -> None:
         """Run the kernel on host or device memory; raises :class:`KernelError` if it refuses."""
         self._call("roofgate_attention_fwd", params, stream)
+
+    def attention_bwd(self, params: AttentionBwdParams, stream: int = 0) -> None:
+        """Run the kernels of the backward pass on memory of the host or device; raises :class:`KernelError`.
+
+        With a null ``workspace`` nothing runs: ``params.workspace_bytes`` becomes what the call needs.
+        """
+        self._call("roofgate_attention_bwd", params, stream)
 
     def ceiling_copy(self, params: CeilingCopyParams, stream: int = 0) -> None:
         """Copy ``params.bytes``; raises :class:`KernelError` on failure."""

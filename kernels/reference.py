@@ -1,36 +1,124 @@
-"""Attention in float64: the one judge of correctness. Slow, plain, and not to be optimised."""
+"""Attention and its gradients in float64: the one judge of correctness. Slow, plain, and not to be optimised."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import NamedTuple
+
 import torch
+
+from kernels.attention_params import AttentionOptions, Sequences
 
 
 def attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool = False, scale: float | None = None
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, options: AttentionOptions
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax attention in float64.
+    """Softmax attention in float64, differentiable.
 
     Args:
-        q: [batch, heads_q, seqlen_q, head_dim].
-        k: [batch, heads_kv, seqlen_k, head_dim]; heads_q is a multiple of heads_kv.
+        q: [batch, heads_q, seqlen_q, head_dim], or [total_q, heads_q, head_dim] if ``options`` has sequences.
+        k: [batch, heads_kv, seqlen_k, head_dim] or [total_k, heads_kv, head_dim]; heads_q is a multiple of heads_kv.
         v: like ``k``.
-        causal: key j is visible to query i when j <= i + seqlen_k - seqlen_q (bottom-right aligned).
-        scale: of the scores; 1 / sqrt(head_dim) by default.
+        options: as ``struct roofgate_attention_problem`` defines them.
 
     Returns:
-        O [batch, heads_q, seqlen_q, head_dim] and the natural log-sum-exp of the scaled scores
-        [batch, heads_q, seqlen_q], both float64. A row without a visible key has O = 0 and LSE = -inf.
+        O, like Q, and the natural log-sum-exp of the scores [batch, heads_q, seqlen_q] or [heads_q, total_q], both
+        float64. A row without a visible key has O = 0 and LSE = -inf.
     """
-    group = q.shape[1] // k.shape[1]
-    keys = k.double().repeat_interleave(group, dim=1)
-    values = v.double().repeat_interleave(group, dim=1)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    scores = scale * q.double() @ keys.transpose(-1, -2)
-    seqlen_q, seqlen_k = scores.shape[-2:]
-    if causal:
-        hidden = torch.ones(seqlen_q, seqlen_k, dtype=torch.bool, device=q.device).triu(seqlen_k - seqlen_q + 1)
-        scores = scores.masked_fill(hidden, -torch.inf)
-    lse = torch.logsumexp(scores, dim=-1)
-    visible = torch.isfinite(lse) | lse.isnan()
-    weights = torch.where(visible[..., None], torch.exp(scores - lse[..., None]), 0.0)
-    return weights @ values, lse
+    answers = [attend(*item) for item in items(q.double(), k.double(), v.double(), options)]
+    outputs, sums = [answer[0] for answer in answers], [answer[1] for answer in answers]
+    if options.sequences_q is None:
+        empty = q.new_zeros(q.shape, dtype=torch.float64)
+        return torch.stack(outputs) if outputs else empty, torch.stack(sums) if sums else empty[..., 0]
+    covered = int(options.sequences_q.offsets[-1])
+    outputs.append(q.new_zeros(q.shape[1], q.shape[0] - covered, q.shape[2], dtype=torch.float64))
+    sums.append(q.new_full((q.shape[1], q.shape[0] - covered), -torch.inf, dtype=torch.float64))
+    return torch.cat(outputs, dim=1).transpose(0, 1), torch.cat(sums, dim=1)
+
+
+def gradients(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, d_o: torch.Tensor, options: AttentionOptions
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """dQ, dK and dV in float64 for the gradient ``d_o`` of O, by torch's autograd. Shapes are those of Q, K and V."""
+    leaves = [tensor.detach().double().requires_grad_() for tensor in (q, k, v)]
+    with torch.enable_grad():
+        o, _ = attention(leaves[0], leaves[1], leaves[2], options)
+    dq, dk, dv = torch.autograd.grad(o, leaves, d_o.double(), allow_unused=True, materialize_grads=True)
+    return dq, dk, dv
+
+
+def visible(options: AttentionOptions, batch: int, heads_q: int, seqlen_q: int, seqlen_k: int) -> torch.Tensor:
+    """Which keys each query sees: bool [batch, heads_q, seqlen_q, seqlen_k], on the device of the plan or the CPU.
+
+    Sequences do not count here: of a batch of sequences, ask for one with its own lengths.
+    """
+    if options.plan is not None:
+        return options.plan.dense().expand(batch, heads_q, seqlen_q, seqlen_k)
+    offset = distances(seqlen_q, seqlen_k)
+    seen = torch.ones(seqlen_q, seqlen_k, dtype=torch.bool)
+    if options.window_left >= 0:
+        seen &= offset >= -options.window_left
+    if options.window_right >= 0:
+        seen &= offset <= options.window_right
+    return seen.expand(batch, heads_q, seqlen_q, seqlen_k)
+
+
+def distances(seqlen_q: int, seqlen_k: int) -> torch.Tensor:
+    """Of key j from query i, aligned to the bottom right: j - (i + seqlen_k - seqlen_q), int64 [seqlen_q, seqlen_k]."""
+    return torch.arange(seqlen_k) - torch.arange(seqlen_q)[:, None] - (seqlen_k - seqlen_q)
+
+
+class Item(NamedTuple):
+    """One entry of a batch, or one sequence."""
+
+    q: torch.Tensor  # [heads_q, seqlen_q, head_dim]
+    k: torch.Tensor  # [heads_kv, seqlen_k, head_dim]
+    v: torch.Tensor
+    visible: torch.Tensor  # bool [heads_q, seqlen_q, seqlen_k]
+    slopes: torch.Tensor | None  # [heads_q]
+    options: AttentionOptions
+
+
+def items(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, options: AttentionOptions) -> list[Item]:
+    """The entries of a batch, each a problem of its own."""
+    queries = _entries(q, options.sequences_q)
+    keys, values = (_entries(tensor, options.sequences_k) for tensor in (k, v))
+    slopes = options.alibi_slopes
+    answer = []
+    for index, (one_q, one_k, one_v) in enumerate(zip(queries, keys, values, strict=True)):
+        one_slopes = slopes if slopes is None or slopes.dim() == 1 else slopes[index]
+        seen = visible(options, len(queries), one_q.shape[0], one_q.shape[1], one_k.shape[1])[index].to(q.device)
+        answer.append(Item(one_q, one_k, one_v, seen, one_slopes, options))
+    return answer
+
+
+def _entries(tensor: torch.Tensor, sequences: Sequences | None) -> list[torch.Tensor]:
+    """Each [heads, positions, head_dim]."""
+    if sequences is None:
+        return list(tensor)
+    ends = sequences.offsets.tolist()
+    return [tensor[begin:end].transpose(0, 1) for begin, end in pairwise(ends)]
+
+
+def attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    visible: torch.Tensor,
+    slopes: torch.Tensor | None,
+    options: AttentionOptions,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """O [heads_q, seqlen_q, head_dim] and LSE [heads_q, seqlen_q] of one :class:`Item`, in the dtype of its tensors."""
+    group = q.shape[0] // k.shape[0]
+    scores = options.scale * (q @ k.repeat_interleave(group, dim=0).transpose(-1, -2))
+    if options.softcap > 0:
+        scores = options.softcap * torch.tanh(scores / options.softcap)
+    if slopes is not None:
+        distance = distances(*scores.shape[-2:]).abs().to(scores)
+        scores = scores - slopes[:, None, None].to(scores) * distance
+    scores = scores.masked_fill(~visible, -torch.inf)
+    sees_a_key = visible.any(-1, keepdim=True)
+    # A row of -inf alone has no softmax and no derivative: it is computed without its mask and thrown away.
+    weights = torch.where(sees_a_key, torch.softmax(torch.where(sees_a_key, scores, 0.0), dim=-1), 0.0)
+    o = weights @ v.repeat_interleave(group, dim=0)
+    return o, torch.logsumexp(scores.detach(), dim=-1)

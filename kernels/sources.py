@@ -29,6 +29,17 @@ _INSTRUCTION_SET_FLAGS: dict[str, tuple[str, ...]] = {
         "-mfma",
         "-mprefer-vector-width=512",
     ),
+    "amxbf16": (
+        "-mavx512f",
+        "-mavx512bw",
+        "-mavx512dq",
+        "-mavx512vl",
+        "-mavx512bf16",
+        "-mamx-tile",
+        "-mamx-bf16",
+        "-mfma",
+        "-mprefer-vector-width=512",
+    ),
 }
 
 # As they end the names of host sources; "portable" needs no flags of its own.

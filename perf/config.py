@@ -15,7 +15,8 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from kernels.errors import RoofgateError
-from perf.model import Case, Device, DType, Layer, Metric, Operation, Target
+from perf.case import parse_mask
+from perf.model import Case, Device, DType, Layer, Mask, Metric, Operation, Target
 from perf.rules import (
     DEFAULT_PAIRED_MARGIN,
     PEERS,
@@ -154,6 +155,10 @@ def _as_fraction(got: object) -> object:
         raise ValueError(f"got {got!r}, expected a percentage such as '10%' or a number such as 0.1") from None
 
 
+def _as_mask(got: object) -> Mask:
+    return parse_mask(got if isinstance(got, str) else repr(got))
+
+
 def _file_name(got: str) -> str:
     if not got or not all(character.isalnum() or character in "-_." for character in got) or got.startswith("."):
         raise ValueError(f"got {got!r}, expected letters, digits, '-', '_' and '.': it becomes part of file names")
@@ -172,6 +177,8 @@ _Operation = Annotated[Operation, _keyed({operation.value: operation for operati
 _DType = Annotated[DType, _keyed({dtype.key: dtype for dtype in DType})]
 _Device = Annotated[Device, _keyed({device.value: device for device in Device})]
 _Metric = Annotated[Metric, _keyed({metric.key: metric for metric in Metric})]
+_Mask = Annotated[Mask, BeforeValidator(_as_mask)]
+_NotNegative = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)]
 _Sizes = Annotated[tuple[_PositiveInt, ...], _OneOrMore]
 _Globs = Annotated[tuple[StrictStr, ...], _OneOrMore]
 
@@ -209,7 +216,10 @@ class _CasesEntry(Schema):
     seqlen_q: _Sizes
     seqlen_k: _Sizes | None = None
     head_dim: _Sizes
-    causal: Annotated[tuple[StrictBool, ...], _OneOrMore]
+    mask: Annotated[tuple[_Mask, ...], _OneOrMore]
+    varlen: Annotated[tuple[StrictBool, ...], _OneOrMore] = (False,)
+    softcap: Annotated[tuple[_NotNegative, ...], _OneOrMore] = (0.0,)
+    alibi: Annotated[tuple[StrictBool, ...], _OneOrMore] = (False,)
 
 
 class _SuitePartEntry(Schema):

@@ -13,6 +13,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from statistics import median
 
+from perf.case import CAUSAL as CAUSAL  # cases have a file of their own and are taken from here
+from perf.case import FULL as FULL
+from perf.case import Case as Case
+from perf.case import DType as DType
+from perf.case import Mask as Mask
+from perf.case import MaskKind as MaskKind
+from perf.case import Operation as Operation
+
 
 class Layer(Enum):
     """Where a figure comes from. Figures of different layers are never mixed in one number."""
@@ -126,68 +134,11 @@ class Verdict(Enum):
     NOT_RUN = "not_run"
 
 
-class DType(Enum):
-    """Element type of Q, K, V and O."""
-
-    BF16 = ("bf16", 2)
-    FP16 = ("fp16", 2)
-    FP32 = ("fp32", 4)
-
-    def __init__(self, key: str, size_bytes: int) -> None:
-        self.key = key
-        self.size_bytes = size_bytes
-
-    @classmethod
-    def from_key(cls, key: str) -> DType:
-        """The type with this key; raises KeyError for any other."""
-        return {dtype.key: dtype for dtype in cls}[key]
-
-
 class Device(Enum):
     """The kind of processor that a case runs on."""
 
     CPU = "cpu"
     CUDA = "cuda"
-
-
-class Operation(Enum):
-    """The operation that a case measures."""
-
-    ATTENTION_FWD = "attention_fwd"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One attention problem: shapes, element type and mask.
-
-    ``causal`` is bottom-right aligned: key j is visible to query i when j <= i + seqlen_k - seqlen_q.
-    """
-
-    operation: Operation
-    dtype: DType
-    batch: int
-    heads_q: int
-    heads_kv: int
-    seqlen_q: int
-    seqlen_k: int
-    head_dim: int
-    causal: bool
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "heads_q", "heads_kv", "seqlen_q", "seqlen_k", "head_dim"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f"{name} is {value}; a case needs at least 1")
-        if self.heads_q % self.heads_kv:
-            raise ValueError(f"heads_q is {self.heads_q}, which is no multiple of heads_kv {self.heads_kv}")
-
-    @property
-    def name(self) -> str:
-        """Stable identifier, fit for a file name: ``attention_fwd-bf16-1x8x4096x64-causal``."""
-        heads = str(self.heads_q) if self.heads_kv == self.heads_q else f"{self.heads_q}kv{self.heads_kv}"
-        seqlen = str(self.seqlen_q) if self.seqlen_k == self.seqlen_q else f"{self.seqlen_q}k{self.seqlen_k}"
-        mask = "causal" if self.causal else "full"
-        return f"{self.operation.value}-{self.dtype.key}-{self.batch}x{heads}x{seqlen}x{self.head_dim}-{mask}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,7 +315,7 @@ class Run:
 class Capture:
     """Counters of one kernel on one architecture, from one layer."""
 
-    kernel: str  # "attention_fwd<bf16, 64, causal>"
+    kernel: str  # "attention_fwd<bf16, 64, window>"
     architecture: str
     layer: Layer
     counters: Mapping[Metric, float]

@@ -15,7 +15,7 @@ from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 
 from kernels import ops
-from perf.model import OWN_IMPLEMENTATION, Case, Device, DType
+from perf.model import CAUSAL, OWN_IMPLEMENTATION, Case, Device, DType
 from perf.timer import Contender
 
 TORCH_DTYPES = {DType.BF16: torch.bfloat16, DType.FP16: torch.float16, DType.FP32: torch.float32}
@@ -64,7 +64,7 @@ def own_contender(case: Case, inputs: Inputs) -> Contender:
     def call() -> torch.Tensor:
         o = torch.empty_like(inputs.q)
         lse = inputs.q.new_empty(inputs.q.shape[:3], dtype=torch.float32)
-        ops.launch_attention_fwd(library, inputs.q, inputs.k, inputs.v, o, lse, causal=case.causal, scale=scale)
+        ops.launch_attention_fwd(library, inputs.q, inputs.k, inputs.v, o, lse, causal=case.mask == CAUSAL, scale=scale)
         return o
 
     return Contender(call)
@@ -100,8 +100,8 @@ def _forced(backend: SDPBackend) -> Iterator[None]:
 
 def _sdpa(case: Case, device: Device, inputs: Inputs) -> Callable[[], torch.Tensor]:
     mask: torch.Tensor | None = None
-    is_causal = case.causal
-    if case.causal and case.seqlen_q != case.seqlen_k:
+    is_causal = case.mask == CAUSAL
+    if is_causal and case.seqlen_q != case.seqlen_k:
         # is_causal aligns to the top left; the bottom right needs a mask. On CUDA the bias object reaches the flash
         # kernel without a materialised mask; on the host it does not, so the mask is made beforehand.
         is_causal = False

@@ -4,7 +4,8 @@ Schema history of ``document["roofgate"]["schema"]``:
 
 * 1 (2026-11-23): first. Run-wide fields under ``roofgate``; of each benchmark, what pytest-benchmark has no place for
   under ``extra_info.roofgate``; samples are pytest-benchmark's own ``stats.data``, in seconds per call. Fields that
-  came later and may be missing: ``selection`` of a run; ``dropped`` and ``setting`` of a measurement.
+  came later and may be missing: ``selection`` of a run; ``dropped`` and ``setting`` of a measurement; ``varlen``,
+  ``softcap`` and ``alibi`` of a case. Until 2026-11-24 a case had ``causal``, true or false, in place of ``mask``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from kernels.artifacts import write_atomically
 from kernels.errors import RoofgateError
 from kernels.workspace import Workspace
+from perf.case import case_fields, case_from_fields
 from perf.model import (
     Capture,
     CaptureSet,
@@ -33,7 +35,6 @@ from perf.model import (
     Machine,
     Measurement,
     Metric,
-    Operation,
     Problem,
     Run,
     StepStatus,
@@ -179,23 +180,16 @@ def _machine_from(content: Json) -> Machine:
     return Machine(**fields)
 
 
-def _case_json(case: Case) -> Json:
-    return asdict(case) | {"operation": case.operation.value, "dtype": case.dtype.key}
-
-
 @lru_cache(maxsize=4096)
 def _case_from(items: tuple[tuple[str, Any], ...]) -> Case:
     # Cached: every run has the same few cases, several times each.
-    fields = dict(items)
-    fields["operation"] = Operation(fields["operation"])
-    fields["dtype"] = DType.from_key(fields["dtype"])
-    return Case(**fields)
+    return case_from_fields(dict(items))
 
 
 def _measurement_json(measurement: Measurement) -> Json:
     return {
         "kind": "measurement",
-        "case": _case_json(measurement.case),
+        "case": case_fields(measurement.case),
         "device": measurement.device.value,
         "target": measurement.target,
         "implementation": measurement.implementation,

@@ -16,22 +16,25 @@ DEMANGLE_TIMEOUT_S = 60
 _SUFFIX = re.compile(r"(_kernel)?(_sm\d+[af]?)?(_kernel)?$")
 _ANONYMOUS = "(anonymous namespace)::"
 _CAST = re.compile(r"^\([^)]*\)")  # of an enumerator: "(roofgate::Mode)2"
+_ENUMERATOR = re.compile(r"^k([A-Z])")  # of one that the demangler knows by name: "kWindow"
 _TYPE_NAMES: Mapping[str, str] = {
     "__nv_bfloat16": "bf16",
     "__half": "fp16",
     "float": "fp32",
     "double": "fp64",
 }
-# Nsight Compute writes a template argument of type bool as a number.
-_MASK_NAMES: Mapping[str, str] = {"true": "causal", "1": "causal", "false": "full", "0": "full"}
+# enum class MaskKind of attention_mask.h. Demanglers write an enumerator as its number, and Nsight Compute without the
+# cast before it.
+_MASK_NAMES: Mapping[str, str] = {"0": "full", "1": "window", "2": "plan", "3": "any"}
+_MASK_ARGUMENT = 2  # of AttentionForward and AttentionBackward: <Element, head_dim, MaskKind>
 
 
 def kernel_names(entries: Sequence[str]) -> Mapping[str, str]:
     """Name of each kernel of one library, by entry symbol.
 
-    ``attention_fwd_sm80<AttentionForward<ptx::Bf16, 64, true>>`` is ``attention_fwd<bf16, 64, causal>``: the name
-    without what only says where it runs, and the innermost template arguments. Kernels that would share a name keep
-    their whole function name.
+    ``attention_fwd_sm80<AttentionForward<ptx::Bf16, 64, (MaskKind)1>>`` is ``attention_fwd<bf16, 64, window>``: the
+    name without what only says where it runs, and the innermost template arguments. Kernels that would share a name
+    keep their whole function name.
 
     Raises :class:`RoofgateError` if there is no demangler.
     """
@@ -63,7 +66,7 @@ def kernel_name(demangled: str) -> str:
     name = _SUFFIX.sub("", function.rpartition("::")[2])
     leaves = _leaves(arguments)
     if name.startswith("attention"):
-        leaves = [_MASK_NAMES.get(leaf, leaf) for leaf in leaves]
+        leaves[_MASK_ARGUMENT:] = [_MASK_NAMES.get(leaf, leaf) for leaf in leaves[_MASK_ARGUMENT:]]
     return f"{name}<{', '.join(leaves)}>" if leaves else name
 
 
@@ -88,4 +91,4 @@ def _leaf(text: str) -> str:
     name = _CAST.sub("", text).rpartition("::")[2]
     if re.fullmatch(r"-?\d+u?l{0,2}", name):
         return name.rstrip("ul")
-    return _TYPE_NAMES.get(name, name.lower())
+    return _TYPE_NAMES.get(name, _ENUMERATOR.sub(r"\1", name).lower())

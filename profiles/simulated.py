@@ -1,4 +1,4 @@
-"""The simulated layer: what one small launch of every CUDA kernel executes, and whether its checks find anything.
+"""The simulated layer: what small launches of every CUDA kernel execute, and whether the checks find anything.
 
 The host code of the built library runs, and the PTX that the compiler made of its kernels; see
 :mod:`profiles.simulator`. Figures are counts of PTX instructions and of memory transactions, equal on every machine:
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from kernels.workspace import source_tree
 from perf.model import Capture, CaptureSet, Layer, Metric, Problem
 from profiles.kernel_names import kernel_names
 from profiles.simulated_launches import LAUNCHES, AttentionLaunch, CopyLaunch, Launch, ProductLaunch
-from profiles.simulator.attention_case import check_attention, place_attention
+from profiles.simulator.attention_case import run_case
 from profiles.simulator.ceiling_case import run_products
 from profiles.simulator.counters import Counts, LineCounters, add_sites, by_source_line, summarise, total
 from profiles.simulator.device_memory import DeviceMemory
@@ -67,20 +67,29 @@ class SimulatedLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedKernel:
-    """A kernel of the build and the launch that it is counted in."""
+    """A kernel of the build and the launches that it is counted in."""
 
     name: str
     symbol: str  # of the entry
     architecture: str
-    launch: Launch
+    launches: tuple[Launch, ...]
 
     def __str__(self) -> str:
         return f"{self.name} on {self.architecture}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedLaunch:
+    """A launch that was carried out, with all kernels that belong to it."""
+
+    launch: Launch
+    outcome: Outcome
+    wrong: str = ""  # what is wrong with the answer; empty if it is right
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelResult:
-    """What the simulated launch of one kernel gave: figures, or an error that says why there are none."""
+    """What the simulated launches of one kernel gave: figures, or an error that says why there are none."""
 
     capture: Capture | None = None
     lines: CountedKernel | None = None
@@ -113,7 +122,7 @@ def capture_simulated(record: BuildRecord, progress: Progress) -> SimulatedLayer
 
 def _planned(architecture: str, names: Mapping[str, str]) -> list[PlannedKernel]:
     return [
-        PlannedKernel(name=name, symbol=symbol, architecture=architecture, launch=LAUNCHES[name])
+        PlannedKernel(name=name, symbol=symbol, architecture=architecture, launches=LAUNCHES[name])
         for symbol, name in names.items()
         if name in LAUNCHES
     ]
@@ -147,14 +156,28 @@ def _simulate(
     simulator_program()  # compiled once, before several launches want it
     results: list[KernelResult] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        jobs = {
-            name: [pool.submit(simulate_kernel, record, one) for one in kernels] for name, kernels in planned.items()
-        }
-        for name, job in jobs.items():
-            found = [future.result() for future in job]
+        jobs = {name: _start(record, name, kernels, pool) for name, kernels in planned.items()}
+        for name, kernels in planned.items():
+            found = [_collect(kernel, jobs[name]) for kernel in kernels]
             progress(f"simulated {name}: {sum(result.capture is not None for result in found)} kernels")
             results += found
     return tuple(results)
+
+
+_Jobs = Mapping[Launch, Future[SimulatedLaunch]]
+
+
+def _start(record: BuildRecord, architecture: str, kernels: Sequence[PlannedKernel], pool: ThreadPoolExecutor) -> _Jobs:
+    """Every launch once: the kernels of a backward pass share theirs."""
+    launches = dict.fromkeys(launch for kernel in kernels for launch in kernel.launches)
+    return {launch: pool.submit(simulate_launch, record, architecture, launch) for launch in launches}
+
+
+def _collect(kernel: PlannedKernel, jobs: _Jobs) -> KernelResult:
+    try:
+        return read_result(kernel, [jobs[launch].result() for launch in kernel.launches])
+    except RoofgateError as error:
+        return KernelResult(error=Problem(subject=str(kernel), reason=str(error)))
 
 
 def _layer(results: Sequence[KernelResult], not_run: tuple[Problem, ...]) -> SimulatedLayer:
@@ -175,14 +198,19 @@ def _unbuilt(library: LibraryBuild) -> Problem:
 
 
 def simulate_kernel(record: BuildRecord, kernel: PlannedKernel) -> KernelResult:
-    """Run the launch that belongs to one kernel of the build."""
-    try:
-        with DeviceMemory() as memory:
-            library = SimulatedLibrary(kernel.architecture, memory, OPTIONS, record)
-            wrong = run_launch(library, kernel.launch)
-        return read_result(library.outcome, kernel, wrong)
-    except RoofgateError as error:
-        return KernelResult(error=Problem(subject=str(kernel), reason=str(error)))
+    """Run the launches that belong to one kernel of the build."""
+    with ThreadPoolExecutor(1) as pool:
+        return _collect(kernel, _start(record, kernel.architecture, [kernel], pool))
+
+
+def simulate_launch(
+    record: BuildRecord, architecture: str, launch: Launch, options: Options | None = None
+) -> SimulatedLaunch:
+    """Run one launch, as the layer does by default; raises :class:`RoofgateError` if it cannot run to its end."""
+    with DeviceMemory() as memory:
+        library = SimulatedLibrary(architecture, memory, options or OPTIONS, record)
+        wrong = run_launch(library, launch)
+    return SimulatedLaunch(launch=launch, outcome=library.outcome, wrong=wrong)
 
 
 def run_launch(library: SimulatedLibrary, planned: Launch) -> str:
@@ -192,11 +220,8 @@ def run_launch(library: SimulatedLibrary, planned: Launch) -> str:
     """
     memory = library.memory
     match planned:
-        case AttentionLaunch(case=case):
-            placed = place_attention(case, memory)
-            library.attention_fwd(placed.params())
-            accuracy = check_attention(placed)
-            return "" if accuracy.is_right else f"O is off by up to {accuracy.o_error:.3g} from float64"
+        case AttentionLaunch(case=case, deterministic=deterministic):
+            return run_case(library, case, deterministic=deterministic)
         case CopyLaunch(bytes=size):
             source = memory.place(np.arange(size // 4, dtype=np.uint32), name="source")
             copy = memory.place(np.zeros(size // 4, dtype=np.uint32), name="copy")
@@ -206,33 +231,43 @@ def run_launch(library: SimulatedLibrary, planned: Launch) -> str:
             return run_products(library, planned)
 
 
-def read_result(outcome: Outcome, kernel: PlannedKernel, wrong: str = "") -> KernelResult:
-    """The figures of one kernel in the outcome of a call (pure).
+def read_result(kernel: PlannedKernel, launches: Sequence[SimulatedLaunch]) -> KernelResult:
+    """The figures of one kernel, summed over ``launches`` (pure).
 
-    Args:
-        outcome: of the call.
-        kernel: whose figures.
-        wrong: what is wrong with the call's answer; empty if it is right.
+    A wrong answer is a finding of every kernel that had a part in it.
 
     Raises:
-        RoofgateError: the call did not launch the kernel.
+        RoofgateError: one of the launches did not launch the kernel.
     """
-    launches = [found for found in outcome.launches if found.kernel.name == kernel.symbol]
-    if not launches:
-        found = "; ".join(finding.message for finding in outcome.findings) or "another kernel ran in its place"
-        raise RoofgateError(f"{kernel.launch} did not launch it: {found}")
-    code, sites = launches[0].kernel, add_sites([found.counters for found in launches])
+    found = [result for launch in launches for result in _of_kernel(kernel, launch)]
+    code, sites = found[0].kernel, add_sites([result.counters for result in found])
     counts = summarise(code, sites)
-    findings = (*([f"wrong-answer: {wrong}"] if wrong else []), *map(finding_text, outcome.findings))
+    findings = tuple(text for launch in launches for text in _findings_of(kernel, launch))
     capture = Capture(
         kernel=kernel.name,
         architecture=kernel.architecture,
         layer=Layer.SIMULATED,
         counters={Metric.SIMULATED_FINDINGS: float(len(findings)), **count_metrics(counts)},
-        launch=f"{kernel.launch}: {_shape(launches[0])}",
+        launch="; ".join(f"{launch.launch}: {_shape(_of_kernel(kernel, launch)[0])}" for launch in launches),
         warnings=findings,
     )
     return KernelResult(capture=capture, lines=_counted_kernel(capture, counts, by_source_line(code, sites)))
+
+
+def _of_kernel(kernel: PlannedKernel, launch: SimulatedLaunch) -> list[LaunchResult]:
+    """What the kernel did in a launch."""
+    results = [result for result in launch.outcome.launches if result.kernel.name == kernel.symbol]
+    if not results:
+        found = "; ".join(finding.message for finding in launch.outcome.findings) or "another kernel ran in its place"
+        raise RoofgateError(f"{launch.launch} did not launch it: {found}")
+    return results
+
+
+def _findings_of(kernel: PlannedKernel, launch: SimulatedLaunch) -> list[str]:
+    """What concerns the kernel, and what names none."""
+    wrong = [f"wrong-answer: {launch.wrong}"] if launch.wrong else []
+    findings = [finding for finding in launch.outcome.findings if finding.kernel in ("", kernel.symbol)]
+    return [*wrong, *map(finding_text, findings)]
 
 
 def _shape(found: LaunchResult) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perf.model import DType, Verdict
+from perf.model import CAUSAL, FULL, Case, DType, Operation, Verdict
 from reports.chart_parts import Spec, chart_layout, log_axis, plotly_text, time_axis, value_axis
 
 MAX_SAMPLES_SHOWN = 600
@@ -23,12 +23,30 @@ HISTOGRAM_BINS = 24
 MAX_OPCODES_SHOWN = 11
 OTHER_OPCODES = "other"
 PATTERNS = ("", "/", "x", "-", "|", "+", ".", "\\")
-SYMBOLS = {DType.BF16: "circle", DType.FP16: "diamond", DType.FP32: "square"}
+SYMBOLS = {
+    Operation.ATTENTION_FWD: {DType.BF16: "circle", DType.FP16: "diamond", DType.FP32: "square"},
+    Operation.ATTENTION_BWD: {DType.BF16: "triangle-up", DType.FP16: "triangle-down", DType.FP32: "pentagon"},
+}
+MARKER_MEANING = (
+    "Circle: bf16, diamond: fp16, square: fp32; of a backward pass, triangle: bf16, inverted triangle: fp16, "
+    "pentagon: fp32. Open is the full mask, filled is causal, open with a dot is any other mask."
+)
 TONES = {
     Verdict.REGRESSED: "var(--regressed)",
     Verdict.IMPROVED: "var(--improved)",
     Verdict.INCONCLUSIVE: "var(--inconclusive)",
 }
+
+
+def marker(case: Case, *, has_regressed: bool = False) -> str:
+    """The symbol of a case: its shape tells operation and type, its filling the mask; a cross tells a regression."""
+    shape = SYMBOLS[case.operation][case.dtype]
+    if has_regressed:
+        # Of these shapes, plotly crosses those of the forward pass alone.
+        return f"{shape}-x-open" if case.operation is Operation.ATTENTION_FWD else "x-open"
+    if case.mask == CAUSAL:
+        return shape
+    return f"{shape}-open" if case.mask == FULL else f"{shape}-open-dot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ from perf.findings import (
     RuleResult,
 )
 from perf.model import (
+    CAUSAL,
+    FULL,
     OWN_IMPLEMENTATION,
     Capture,
     Case,
@@ -107,7 +109,7 @@ def build_cases(count: int) -> tuple[Case, ...]:
                 seqlen_q=256 * (1 + index % 24),
                 seqlen_k=256 * (1 + index % 24),
                 head_dim=(64, 128)[index // 4 % 2],
-                causal=bool(index // 2 % 2),
+                mask=(FULL, CAUSAL)[index // 2 % 2],
             )
         )
     return tuple(cases)

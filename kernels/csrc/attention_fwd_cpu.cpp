@@ -23,7 +23,7 @@ bool is_aligned(const void* pointer, size_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
 
-roofgate_status check_shape(const roofgate_attention_fwd_params& p) {
+roofgate_status check_shape(const roofgate_attention_problem& p) {
   if (p.batch < 0 || p.heads_q < 0 || p.heads_kv < 0 || p.seqlen_q < 0 || p.seqlen_k < 0) {
     return ROOFGATE_BAD_SHAPE;
   }
@@ -32,26 +32,28 @@ roofgate_status check_shape(const roofgate_attention_fwd_params& p) {
 }
 
 // Pointers matter only where an element stands behind them.
-roofgate_status check_pointers(const roofgate_attention_fwd_params& p) {
+roofgate_status check_pointers(const roofgate_attention_fwd_params& params) {
+  const roofgate_attention_problem& p = params.problem;
   const bool writes = p.batch > 0 && p.heads_q > 0 && p.seqlen_q > 0;
   const bool reads_keys = writes && p.seqlen_k > 0;
-  if (writes && (!p.q || !p.o || !p.lse)) return ROOFGATE_BAD_SHAPE;
+  if (writes && (!p.q || !params.o || !params.lse)) return ROOFGATE_BAD_SHAPE;
   if (reads_keys && (!p.k || !p.v)) return ROOFGATE_BAD_SHAPE;
   const size_t element_bytes = p.dtype == ROOFGATE_FP32 ? 4 : 2;
-  for (const void* pointer : {p.q, p.k, p.v, static_cast<const void*>(p.o)}) {
+  for (const void* pointer : {p.q, p.k, p.v, static_cast<const void*>(params.o)}) {
     if (!is_aligned(pointer, element_bytes)) return ROOFGATE_BAD_ALIGNMENT;
   }
-  return is_aligned(p.lse, sizeof(float)) ? ROOFGATE_OK : ROOFGATE_BAD_ALIGNMENT;
+  return is_aligned(params.lse, sizeof(float)) ? ROOFGATE_OK : ROOFGATE_BAD_ALIGNMENT;
 }
 
-roofgate_status check(const roofgate_attention_fwd_params& p) {
+roofgate_status check(const roofgate_attention_fwd_params& params) {
+  const roofgate_attention_problem& p = params.problem;
   if (p.dtype != ROOFGATE_BF16 && p.dtype != ROOFGATE_FP32) return ROOFGATE_UNSUPPORTED_DTYPE;
   if (p.head_dim < kHeadDimGranule || p.head_dim > kMaxHeadDim ||
       p.head_dim % kHeadDimGranule != 0) {
     return ROOFGATE_UNSUPPORTED_HEAD_DIM;
   }
   if (const roofgate_status status = check_shape(p)) return status;
-  return check_pointers(p);
+  return check_pointers(params);
 }
 
 const AttentionFwdKernel& kernel_for(roofgate_isa isa, int32_t dtype) {
@@ -66,9 +68,11 @@ const AttentionFwdKernel& kernel_for(roofgate_isa isa, int32_t dtype) {
 
 int64_t divide_up(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
-AttentionFwdTask cut_into_items(const roofgate_attention_fwd_params& p, int32_t rows_per_tile) {
+AttentionFwdTask cut_into_items(const roofgate_attention_fwd_params& params,
+                                int32_t rows_per_tile) {
+  const roofgate_attention_problem& p = params.problem;
   AttentionFwdTask task{};
-  task.params = p;
+  task.params = params;
   task.group = p.heads_q / p.heads_kv;
   task.rows = static_cast<int64_t>(p.seqlen_q) * task.group;
   const int64_t tiles = divide_up(task.rows, rows_per_tile) * p.batch * p.heads_kv;
@@ -88,14 +92,14 @@ AttentionFwdTask cut_into_items(const roofgate_attention_fwd_params& p, int32_t 
 extern "C" int roofgate_attention_fwd(const roofgate_attention_fwd_params* params, void*) {
   using namespace roofgate;
   if (params == nullptr) return ROOFGATE_BAD_SHAPE;
-  const roofgate_attention_fwd_params& p = *params;
-  if (const roofgate_status status = check(p)) return status;
+  const roofgate_attention_problem& p = params->problem;
+  if (const roofgate_status status = check(*params)) return status;
   roofgate_isa isa;
   if (const roofgate_status status = resolve_isa(p.isa, &isa)) return status;
   if (p.batch == 0 || p.heads_q == 0 || p.seqlen_q == 0) return ROOFGATE_OK;
 
   const AttentionFwdKernel& kernel = kernel_for(isa, p.dtype);
-  const AttentionFwdTask task = cut_into_items(p, kernel.rows_per_tile);
+  const AttentionFwdTask task = cut_into_items(*params, kernel.rows_per_tile);
   return run_items(p.threads, task.chunks * p.batch * p.heads_kv, kernel.scratch_bytes(task),
                    kernel.run_item, &task);
 }

@@ -60,8 +60,9 @@ class AttentionFwdItem {
   explicit AttentionFwdItem(const AttentionFwdTask& task)
       : task_(task),
         params_(task.params),
-        head_dim_(task.params.head_dim),
-        scaling_(scaling_of(task.params.scale)) {}
+        problem_(task.params.problem),
+        head_dim_(problem_.head_dim),
+        scaling_(scaling_of(problem_.scale)) {}
 
   // A scale of zero becomes the smallest positive one, so that -inf stays hidden and no product
   // counts; a NaN stays one.
@@ -94,10 +95,10 @@ class AttentionFwdItem {
   }
 
   void select(int64_t index) {
-    const int64_t heads = int64_t{params_.batch} * params_.heads_kv;
+    const int64_t heads = int64_t{problem_.batch} * problem_.heads_kv;
     const int64_t chunk = task_.chunks - 1 - index / heads;  // causal: the long rows come first
-    batch_ = index % heads / params_.heads_kv;
-    head_kv_ = index % heads % params_.heads_kv;
+    batch_ = index % heads / problem_.heads_kv;
+    head_kv_ = index % heads % problem_.heads_kv;
     first_row_ = chunk * task_.rows_per_item;
     const int64_t rows_left = task_.rows - first_row_;
     rows_ = static_cast<int>(rows_left < task_.rows_per_item ? rows_left : task_.rows_per_item);
@@ -121,8 +122,8 @@ class AttentionFwdItem {
   }
 
   int32_t last_visible_key(int64_t position) const {
-    int64_t last = int64_t{params_.seqlen_k} - 1;
-    if (params_.causal) last += position + 1 - params_.seqlen_q;
+    int64_t last = int64_t{problem_.seqlen_k} - 1;
+    if (problem_.window_right == 0) last += position + 1 - problem_.seqlen_q;
     return static_cast<int32_t>(last < -1 ? -1 : last);
   }
 
@@ -151,7 +152,7 @@ class AttentionFwdItem {
       for (int lane = 0; lane < kLanes; ++lane) {
         rows[lane] = column + lane < tile.rows ? query(row_at(first + column + lane)) : nullptr;
       }
-      pack_queries<Simd, Element>(rows, head_dim_, params_.scale < 0, tile.q + column,
+      pack_queries<Simd, Element>(rows, head_dim_, problem_.scale < 0, tile.q + column,
                                   reinterpret_cast<uint32_t*>(staging_));
     }
   }
@@ -168,10 +169,10 @@ class AttentionFwdItem {
 
   // The rows of K and V from `key` on, as many as a tile takes.
   Rows<Element> key_rows(int64_t key, int64_t keys_left) const {
-    return rows_of(params_.k, params_.k_stride, key, keys_left);
+    return rows_of(problem_.k, problem_.k_stride, key, keys_left);
   }
   Rows<Element> value_rows(int64_t key, int64_t keys_left) const {
-    return rows_of(params_.v, params_.v_stride, key, keys_left);
+    return rows_of(problem_.v, problem_.v_stride, key, keys_left);
   }
   Rows<Element> rows_of(const void* tensor, const int64_t* stride, int64_t key,
                         int64_t keys_left) const {
@@ -202,7 +203,7 @@ class AttentionFwdItem {
           memset(out, 0, sizeof(Storage) * head_dim_);
         }
         *lse(row_at(first + row)) =
-            sees_keys ? static_cast<float>(tile.reference[row] * fabs(double{params_.scale}) +
+            sees_keys ? static_cast<float>(tile.reference[row] * fabs(double{problem_.scale}) +
                                            logf(tile.sum[row]))
                       : -HUGE_VALF;
       }
@@ -212,8 +213,8 @@ class AttentionFwdItem {
   }
 
   const Storage* query(Row row) const {
-    const int64_t* const s = params_.q_stride;
-    return static_cast<const Storage*>(params_.q) + batch_ * s[0] + row.head * s[1] +
+    const int64_t* const s = problem_.q_stride;
+    return static_cast<const Storage*>(problem_.q) + batch_ * s[0] + row.head * s[1] +
            row.position * s[2];
   }
   Storage* output(Row row) const {
@@ -221,11 +222,12 @@ class AttentionFwdItem {
     return static_cast<Storage*>(params_.o) + batch_ * s[0] + row.head * s[1] + row.position * s[2];
   }
   float* lse(Row row) const {
-    return params_.lse + (batch_ * params_.heads_q + row.head) * params_.seqlen_q + row.position;
+    return params_.lse + (batch_ * problem_.heads_q + row.head) * problem_.seqlen_q + row.position;
   }
 
   const AttentionFwdTask& task_;
   const roofgate_attention_fwd_params& params_;
+  const roofgate_attention_problem& problem_;
   const int head_dim_;
   const Scaling scaling_;
   int64_t batch_ = 0;
@@ -248,7 +250,7 @@ void run_item_of_element(const void* task, int64_t item, void* scratch) {
 // For instruction sets that compute in fp32 and read either dtype.
 template <class Simd>
 void run_item_of_dtype(const void* task, int64_t item, void* scratch) {
-  if (static_cast<const AttentionFwdTask*>(task)->params.dtype == ROOFGATE_BF16) {
+  if (static_cast<const AttentionFwdTask*>(task)->params.problem.dtype == ROOFGATE_BF16) {
     run_item_of_element<Simd, Bf16>(task, item, scratch);
   } else {
     run_item_of_element<Simd, Fp32>(task, item, scratch);

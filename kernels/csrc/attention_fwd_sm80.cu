@@ -43,7 +43,8 @@ bool has_16_byte_rows(const void* tensor, const int64_t (&stride)[3], int32_t ba
   return aligned;
 }
 
-int validate(const roofgate_attention_fwd_params& params) {
+int validate(const roofgate_attention_fwd_params& forward) {
+  const roofgate_attention_problem& params = forward.problem;
   if (params.dtype != ROOFGATE_BF16 && params.dtype != ROOFGATE_FP16) {
     return ROOFGATE_UNSUPPORTED_DTYPE;
   }
@@ -65,7 +66,7 @@ int validate(const roofgate_attention_fwd_params& params) {
     return has_16_byte_rows(tensor, stride, params.batch, params.heads_kv, params.seqlen_k);
   };
   const bool aligned =
-      aligned_q(params.q, params.q_stride) && aligned_q(params.o, params.o_stride) &&
+      aligned_q(params.q, params.q_stride) && aligned_q(forward.o, forward.o_stride) &&
       aligned_kv(params.k, params.k_stride) && aligned_kv(params.v, params.v_stride);
   return aligned ? ROOFGATE_OK : ROOFGATE_BAD_ALIGNMENT;
 }
@@ -73,9 +74,9 @@ int validate(const roofgate_attention_fwd_params& params) {
 // How many query heads work at a time. Without a mask all blocks weigh the same, and one head after
 // another keeps the fewest keys in L2. Under a causal mask the blocks of a group are sorted from
 // heavy to light, so groups are large, but their K and V take no more than half of L2.
-int choose_heads_per_group(const roofgate_attention_fwd_params& params, int* heads_per_group) {
+int choose_heads_per_group(const roofgate_attention_problem& params, int* heads_per_group) {
   *heads_per_group = 1;
-  if (!params.causal) return cudaSuccess;
+  if (params.window_right < 0) return cudaSuccess;
   int device = 0;
   int l2_bytes = 0;
   cudaError_t error = cudaGetDevice(&device);
@@ -95,18 +96,19 @@ void copy_stride(int64_t (&destination)[3], const int64_t (&source)[3]) {
   for (int i = 0; i < 3; ++i) destination[i] = source[i];
 }
 
-AttentionForwardArguments kernel_arguments(const roofgate_attention_fwd_params& params,
+AttentionForwardArguments kernel_arguments(const roofgate_attention_fwd_params& forward,
                                            int32_t q_tiles, int heads_per_group) {
+  const roofgate_attention_problem& params = forward.problem;
   AttentionForwardArguments arguments = {};
   arguments.q = static_cast<const uint16_t*>(params.q);
   arguments.k = static_cast<const uint16_t*>(params.k);
   arguments.v = static_cast<const uint16_t*>(params.v);
-  arguments.o = static_cast<uint16_t*>(params.o);
-  arguments.lse = params.lse;
+  arguments.o = static_cast<uint16_t*>(forward.o);
+  arguments.lse = forward.lse;
   copy_stride(arguments.q_stride, params.q_stride);
   copy_stride(arguments.k_stride, params.k_stride);
   copy_stride(arguments.v_stride, params.v_stride);
-  copy_stride(arguments.o_stride, params.o_stride);
+  copy_stride(arguments.o_stride, forward.o_stride);
   arguments.batch_heads = params.batch * params.heads_q;
   arguments.heads_q = params.heads_q;
   arguments.queries_per_kv_head = params.heads_q / params.heads_kv;
@@ -122,7 +124,8 @@ AttentionForwardArguments kernel_arguments(const roofgate_attention_fwd_params& 
 }
 
 template <class Config>
-int launch(const roofgate_attention_fwd_params& params, cudaStream_t stream) {
+int launch(const roofgate_attention_fwd_params& forward, cudaStream_t stream) {
+  const roofgate_attention_problem& params = forward.problem;
   const int64_t q_tiles = (params.seqlen_q - 1) / Config::kBlockQ + 1;
   const int64_t blocks = int64_t{params.batch} * params.heads_q * q_tiles;
   if (blocks > kMaxBlocks) return ROOFGATE_BAD_SHAPE;
@@ -131,7 +134,7 @@ int launch(const roofgate_attention_fwd_params& params, cudaStream_t stream) {
   const int error = choose_heads_per_group(params, &heads_per_group);
   if (error != cudaSuccess) return error;
   AttentionForwardArguments arguments =
-      kernel_arguments(params, static_cast<int32_t>(q_tiles), heads_per_group);
+      kernel_arguments(forward, static_cast<int32_t>(q_tiles), heads_per_group);
 
   const auto kernel = attention_fwd_sm80<Config>;
   constexpr int kSharedBytesWithoutAsking = 48 * 1024;
@@ -148,13 +151,13 @@ int launch(const roofgate_attention_fwd_params& params, cudaStream_t stream) {
 
 template <class Element, int head_dim>
 int launch_masked_or_full(const roofgate_attention_fwd_params& params, cudaStream_t stream) {
-  return params.causal ? launch<AttentionForward<Element, head_dim, true>>(params, stream)
+  return params.problem.window_right == 0 ? launch<AttentionForward<Element, head_dim, true>>(params, stream)
                        : launch<AttentionForward<Element, head_dim, false>>(params, stream);
 }
 
 template <class Element>
 int launch_head_dim(const roofgate_attention_fwd_params& params, cudaStream_t stream) {
-  return params.head_dim == 64 ? launch_masked_or_full<Element, 64>(params, stream)
+  return params.problem.head_dim == 64 ? launch_masked_or_full<Element, 64>(params, stream)
                                : launch_masked_or_full<Element, 128>(params, stream);
 }
 
@@ -187,9 +190,9 @@ KernelLaunches attention_fwd_launches() {
 int roofgate_attention_fwd(const roofgate_attention_fwd_params* params, void* stream) {
   const int status = roofgate::validate(*params);
   if (status != ROOFGATE_OK) return status;
-  if (params->batch == 0 || params->heads_q == 0 || params->seqlen_q == 0) return ROOFGATE_OK;
+  if (params->problem.batch == 0 || params->problem.heads_q == 0 || params->problem.seqlen_q == 0) return ROOFGATE_OK;
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  return params->dtype == ROOFGATE_BF16
+  return params->problem.dtype == ROOFGATE_BF16
              ? roofgate::launch_head_dim<roofgate::ptx::Bf16>(*params, cuda_stream)
              : roofgate::launch_head_dim<roofgate::ptx::Fp16>(*params, cuda_stream);
 }

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "attention_fwd_sm80_memory.cuh"
+#include "attention_sm80_memory.cuh"
 #include "attention_fwd_sm80_softmax.cuh"
 #include "attention_fwd_sm80_tiles.cuh"
 #include "ptx.cuh"

@@ -77,7 +77,7 @@ ATTENTION_CASE: Mapping[str, Any] = {
     "seqlen_q": 64,
     "seqlen_k": 64,
     "head_dim": 64,
-    "causal": False,
+    "mask": "full",
 }
 # Threads of those workloads that are our attention kernel.
 ATTENTION_THREADS: Mapping[str, int] = {"attention_small": 1, "attention_threads": 2}

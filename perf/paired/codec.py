@@ -2,7 +2,8 @@
 
 A dataclass is an object, a tuple a list, an enum member its key (or its value, where it has no key), None is left out.
 Reading checks every value against the field's type and names the place of the first that does not fit. A field that
-has a default may be missing, so that a file stays readable when the model gains such a field.
+has a default may be missing, so that a file stays readable when the model gains such a field. A mask stands as its
+name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from perf.case import Case, Mask, parse_mask, upgraded_fields
+
 Json = Any
 Decoder = Callable[[Json], Any]
 
@@ -23,6 +26,8 @@ def encode(value: object) -> Json:
     """``value`` as what :func:`json.dumps` takes; samples are handed over as they are."""
     if isinstance(value, Enum):
         return _enum_key(value)
+    if isinstance(value, Mask):
+        return value.name
     if is_dataclass(value):
         contents = ((field.name, getattr(value, field.name)) for field in fields(value))
         return {name: encode(content) for name, content in contents if content is not None}
@@ -48,8 +53,10 @@ def _decoder(kind: Any) -> Decoder:  # noqa: ANN401 - any type of the model
         return _floats if get_args(kind)[0] is float else _tuple(_decoder(get_args(kind)[0]))
     if get_origin(kind) is Mapping:
         return _mapping
+    if kind is Mask:
+        return _mask
     if is_dataclass(kind):
-        return _object(kind)
+        return _upgraded_case if kind is Case else _object(kind)
     return _enum(kind) if issubclass(kind, Enum) else _SCALARS[kind]
 
 
@@ -85,6 +92,17 @@ def _object(kind: Any) -> Decoder:  # noqa: ANN401 - any dataclass of the model
         return kind(**{**dict.fromkeys(optional), **found})  # what is left out was None
 
     return decode_object
+
+
+def _upgraded_case(content: Json) -> Case:
+    _expect(content, dict, "an object")
+    case: Case = _object(Case)(upgraded_fields(content))
+    return case
+
+
+def _mask(content: Json) -> Mask:
+    _expect(content, str, "a string")
+    return parse_mask(content)
 
 
 def _enum(kind: type[Enum]) -> Decoder:

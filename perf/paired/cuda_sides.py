@@ -23,9 +23,10 @@ from kernels.errors import RoofgateError
 from kernels.interface import AttentionFwdParams, Library
 from kernels.ops import attention_fwd_params, check_attention_inputs
 from perf.calibration import CacheState, rotation_sets
+from perf.case import case_from_fields
 from perf.conditions import ConditionsProbe
 from perf.gpu_conditions import around
-from perf.model import Case, Device, DType, Operation
+from perf.model import Case, Device, DType, MaskKind
 from perf.paired.model import Conditions, GpuConditions, Side
 from perf.paired.sampling import Sides
 from perf.peers import make_inputs
@@ -45,7 +46,7 @@ def make(arguments: Mapping[str, Any], libraries: Mapping[Side, Path], generator
     """
     if not torch.cuda.is_available():
         raise RoofgateError("torch finds no usable NVIDIA GPU; compare CUDA kernels on a machine that has one")
-    case, cache = _case(arguments["case"]), _cache_state(arguments.get("cache", CacheState.WARM.value))
+    case, cache = case_from_fields(arguments["case"]), _cache_state(arguments.get("cache", CacheState.WARM.value))
     opened = {side: Library(libraries[side]) for side in generator.sample(list(Side), 2)}
     problems = _problems(case, cache, generator)
     _check_answers(opened, problems[0], case)
@@ -91,11 +92,6 @@ class _BlockObserver:
         return replace(self._host.end(), gpu=gpu)
 
 
-def _case(fields: Mapping[str, Any]) -> Case:
-    enumerations = {"operation": Operation(fields["operation"]), "dtype": DType.from_key(fields["dtype"])}
-    return Case(**{**fields, **enumerations})
-
-
 def _cache_state(value: object) -> CacheState:
     try:
         return CacheState(value)
@@ -121,7 +117,9 @@ def _problem(case: Case, generator: random.Random) -> _Problem:
     q, k, v, output, lse = (
         _placed(each, generator) for each in (inputs.q, inputs.k, inputs.v, torch.zeros_like(inputs.q), lse)
     )
-    params = attention_fwd_params(q, k, v, output, lse, causal=case.causal, scale=case.head_dim**-0.5)
+    params = attention_fwd_params(
+        q, k, v, output, lse, causal=case.mask.kind is MaskKind.CAUSAL, scale=case.head_dim**-0.5
+    )
     return _Problem(params=params, output=output, tensors=(q, k, v, output, lse))
 
 

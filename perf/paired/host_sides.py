@@ -29,7 +29,7 @@ from typing import Any
 from kernels.errors import RoofgateError
 from kernels.interface import AttentionFwdParams, KernelDType, Library
 from perf.conditions import ConditionsProbe
-from perf.model import DType
+from perf.model import CAUSAL, DType
 from perf.paired.model import Side
 from perf.paired.sampling import Sampler, Sides
 
@@ -122,7 +122,7 @@ class Problem:
             seqlen_k=case["seqlen_k"],
             head_dim=case["head_dim"],
             dtype=_KERNEL_DTYPES[self.dtype],
-            causal=case["causal"],
+            causal=case["mask"] == CAUSAL.name,
             scale=case["head_dim"] ** -0.5,
             threads=threads,
         )

@@ -7,7 +7,7 @@ as A/A controls. A case that cannot be timed here (a CUDA kernel without a GPU, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from kernels.errors import RoofgateError
 from kernels.interface import KernelDType, Library
 from kernels.sources import CUDA_ARCHITECTURES
 from perf.calibration import CacheState
+from perf.case import case_fields
 from perf.compare import compare_captures
 from perf.findings import Comparison
-from perf.model import Capture, Case, Device, Machine, Verdict
+from perf.model import Capture, Case, Device, Machine, Operation, Verdict
 from perf.paired.model import Finding, Mode, PairedCase, Side
 from perf.paired.restarts import Subject
 from perf.paired.revision_builds import RevisionBuild
@@ -117,7 +118,7 @@ def _control(planned: PlannedCase, scope: Scope) -> Subject:
 def _subject(
     case: Case, device: Device, scope: Scope, sides: Mapping[Side, RevisionBuild], libraries: Mapping[Side, Path]
 ) -> Subject:
-    arguments: dict[str, Any] = {"case": case_arguments(case), "threads": scope.machine.threads}
+    arguments: dict[str, Any] = {"case": case_fields(case), "threads": scope.machine.threads}
     if device is Device.CUDA:
         arguments["cache"] = scope.cache.value
     if scope.mode is Mode.LIBRARIES:
@@ -126,11 +127,6 @@ def _subject(
     return Subject(
         name=case.name, factory=_PROCESS_FACTORY, arguments={**arguments, "device": device.value, "roots": roots}
     )
-
-
-def case_arguments(case: Case) -> dict[str, Any]:
-    """The fields of a case as plain JSON values."""
-    return {**asdict(case), "operation": case.operation.value, "dtype": case.dtype.key}
 
 
 def _libraries(device: Device, scope: Scope) -> dict[Side, Path]:
@@ -185,29 +181,44 @@ def _is_identical(case: Case, device: Device, isa: str, scope: Scope) -> bool:
 
 
 def _has_equal_kernel(case: Case, scope: Scope, architectures: frozenset[str] | None = None) -> bool:
-    """Whether the CUDA kernel of ``case`` is known on both sides and has the same code on all these architectures."""
-    kernel = cuda_kernel_name(case)
+    """Whether the CUDA kernels of ``case`` are known on both sides, with the same code on all these architectures."""
+    kernels = cuda_kernel_names(case)
     codes = [
         {
-            capture.architecture: capture.fingerprint
+            (capture.kernel, capture.architecture): capture.fingerprint
             for capture in (build.captures.captures if build.captures else ())
-            if capture.kernel == kernel and (architectures is None or capture.architecture in architectures)
+            if capture.kernel in kernels and (architectures is None or capture.architecture in architectures)
         }
         for build in (scope.base, scope.candidate)
     ]
-    return bool(codes[0]) and codes[0] == codes[1] and all(codes[0].values())
+    is_complete = {kernel for kernel, _ in codes[0]} == set(kernels)
+    return is_complete and codes[0] == codes[1] and all(codes[0].values())
 
 
-def cuda_kernel_name(case: Case) -> str:
-    """The kernel that a case runs on CUDA, as captures name it: ``attention_fwd<bf16, 64, causal>``."""
-    mask = "causal" if case.causal else "full"
-    return f"{case.operation.value}<{case.dtype.key}, {case.head_dim}, {mask}>"
+def cuda_kernel_names(case: Case) -> tuple[str, ...]:
+    """The kernels that a case runs on CUDA, in their order, as captures name them: ``attention_fwd<bf16, 64, window>``.
+
+    A backward pass is three: the row sums of dO * O, the gradients themselves, and dQ from its fp32 sums.
+    """
+    if case.softcap or case.alibi:
+        instance = "any"
+    elif case.mask.is_planned:
+        instance = "plan"
+    else:
+        instance = "full" if case.mask.window == (-1, -1) else "window"
+    arguments = f"{case.dtype.key}, {case.head_dim}"
+    main = f"{case.operation.value}<{arguments}, {instance}>"
+    if case.operation is Operation.ATTENTION_FWD:
+        return (main,)
+    return f"attention_bwd_delta<{arguments}>", main, f"attention_bwd_dq<{arguments}>"
 
 
 def _without_processor(case: Case, device: Device, scope: Scope) -> PlannedCase:
     """A CUDA case on a machine without a GPU: its kernel's machine code still says whether anything changed."""
     if _has_equal_kernel(case, scope):
-        reason = f"{cuda_kernel_name(case)} has the same machine code on both sides, on every architecture"
+        names = cuda_kernel_names(case)
+        has = "has" if len(names) == 1 else "have"
+        reason = f"{' and '.join(names)} {has} the same machine code on both sides, on every architecture"
         return _final(case, device, scope, Verdict.IDENTICAL, reason)
     reason = "no NVIDIA GPU here to time it; its kernel is compared on the static layer"
     return _final(case, device, scope, Verdict.NOT_RUN, reason)

@@ -29,13 +29,13 @@ def main() -> None:
         torch.randn(shape, generator=generator, device=device, dtype=_DTYPES[case["dtype"]])
         for shape in (q_shape, k_shape, k_shape)
     )
-    ops.attention(q, k, v, causal=case["causal"])
+    ops.attention(q, k, v, causal=case["mask"] == "causal")
     print("ready", flush=True)
     for line in sys.stdin:
         _synchronize(device)
         started = time.perf_counter()
         for _ in range(int(line)):
-            ops.attention(q, k, v, causal=case["causal"])
+            ops.attention(q, k, v, causal=case["mask"] == "causal")
         _synchronize(device)
         print(time.perf_counter() - started, flush=True)
 

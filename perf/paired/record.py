@@ -6,7 +6,8 @@ samples of all others.
 
 Schema history of ``document["roofgate_comparison"]["schema"]``:
 
-* 1 (2026-11-24): first. The comparison as :mod:`perf.paired.codec` writes it, samples in seconds per call.
+* 1 (2026-11-24): first. The comparison as :mod:`perf.paired.codec` writes it, samples in seconds per call. Until
+  2026-11-24 a case had ``causal``, true or false, in place of ``mask``.
 """
 
 from __future__ import annotations

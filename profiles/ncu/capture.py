@@ -18,7 +18,7 @@ from typing import IO
 
 from kernels.errors import RoofgateError
 from kernels.workspace import source_tree
-from perf.model import Case, DType, Operation
+from perf.model import FULL, Case, DType, Operation
 from profiles.ncu.attempts import CaptureAttempt, write_attempt
 from profiles.ncu.command_line import (
     CaptureFiles,
@@ -52,7 +52,7 @@ PROBE_CASE = Case(
     seqlen_q=128,
     seqlen_k=128,
     head_dim=64,
-    causal=False,
+    mask=FULL,
 )
 
 _GRACE_S = 10.0  # for Nsight Compute to put back what it changed, once asked to end

@@ -1,32 +1,21 @@
-"""One attention problem on the simulated device: inputs, the kernel's parameters, and whether the answer is right."""
+"""One attention problem on the simulated device: inputs, the call, and whether the answer is right."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import torch
 
+from kernels.attention_params import AttentionOptions, Gradients, backward_params, forward_params
 from kernels.errors import RoofgateError
-from kernels.interface import AttentionFwdParams, KernelDType
-from perf.model import Case, DType, Operation
-from profiles.simulator.device_memory import DeviceArray, DeviceMemory
+from perf import case as cases
+from perf.model import Case, Operation
+from profiles.simulator.attention_bounds import Bounds, backward_bounds, forward_bounds
+from profiles.simulator.attention_inputs import AttentionInputs, make_inputs
+from profiles.simulator.device_memory import DeviceMemory
+from profiles.simulator.device_tensors import place_options, place_poison, place_tensor, run_backward
+from profiles.simulator.simulated_library import SimulatedLibrary
 
-Floats = npt.NDArray[np.float64]
-
-# Half a unit in the last place: what rounding to the type costs, relative to the value.
-_ROUNDING = {DType.BF16: 2.0**-8, DType.FP16: 2.0**-11}  # unit roundoff
-_KERNEL_DTYPES = {DType.BF16: KernelDType.BF16, DType.FP16: KernelDType.FP16}
-_LSE_TOLERANCE = 1e-5
-_SCORE_TOLERANCE = 2.0**-20  # of the largest score: a float32 sum of head_dim products
-_NAN_BYTE = 0xFF  # all bytes of it: a NaN in bf16, fp16 and fp32
-
-_CASE_NAME = re.compile(
-    r"(?P<operation>[a-z_]+)-(?P<dtype>[a-z0-9]+)-(?P<batch>\d+)x(?P<heads_q>\d+)(?:kv(?P<heads_kv>\d+))?"
-    r"x(?P<seqlen_q>\d+)(?:k(?P<seqlen_k>\d+))?x(?P<head_dim>\d+)-(?P<mask>causal|full)"
-)
 EXAMPLE_CASE = "attention_fwd-bf16-1x2x130x64-causal"
 
 
@@ -35,159 +24,89 @@ def parse_case(name: str) -> Case:
 
     Raises :class:`RoofgateError` for a name that describes none.
     """
-    found = _CASE_NAME.fullmatch(name)
-    if found is None:
-        raise RoofgateError(
-            f"{name!r} is no case; expected OPERATION-DTYPE-BATCHxHEADSxSEQLENxHEAD_DIM-causal|full, such as "
-            f"{EXAMPLE_CASE!r}; HEADS may be 8kv2 and SEQLEN 128k300"
-        )
-    sizes = {size: int(found[size]) for size in ("batch", "heads_q", "seqlen_q", "head_dim")}
     try:
-        return Case(
-            operation=Operation(found["operation"]),
-            dtype=DType.from_key(found["dtype"]),
-            heads_kv=int(found["heads_kv"] or sizes["heads_q"]),
-            seqlen_k=int(found["seqlen_k"] or sizes["seqlen_q"]),
-            causal=found["mask"] == "causal",
-            **sizes,
-        )
-    except (ValueError, KeyError) as error:
-        raise RoofgateError(f"{name!r} is no case: {error}") from None
+        return cases.parse_case(name)
+    except ValueError as error:
+        raise RoofgateError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedAttention:
-    """Arrays of a case in device memory. Two-byte types are held as their bits; o and lse begin as NaN."""
+    """A problem in device memory. Outputs begin as NaN."""
 
-    case: Case
-    q: DeviceArray  # [batch, heads_q, seqlen_q, head_dim]
-    k: DeviceArray  # [batch, heads_kv, seqlen_k, head_dim]
-    v: DeviceArray  # like k
-    o: DeviceArray  # like q
-    lse: DeviceArray  # [batch, heads_q, seqlen_q], float32
+    inputs: AttentionInputs  # on the host
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    options: AttentionOptions  # their tensors too
+    o: torch.Tensor  # an output of the forward pass, an input of the backward pass
+    lse: torch.Tensor  # float32, likewise
+    gradients: Gradients | None  # of the backward pass: its inputs, and its outputs dq, dk, dv
 
-    @property
-    def scale(self) -> float:
-        """Of the scores."""
-        return float(self.case.head_dim**-0.5)
-
-    def params(self) -> AttentionFwdParams:
-        """The C structure for these arrays."""
-        case = self.case
-        params = AttentionFwdParams(
-            batch=case.batch,
-            heads_q=case.heads_q,
-            heads_kv=case.heads_kv,
-            seqlen_q=case.seqlen_q,
-            seqlen_k=case.seqlen_k,
-            head_dim=case.head_dim,
-            dtype=_KERNEL_DTYPES[case.dtype],
-            causal=case.causal,
-            scale=self.scale,
-            lse=self.lse.address,
-        )
-        for name in ("q", "k", "v", "o"):
-            placed: DeviceArray = getattr(self, name)
-            strides = (stride // placed.array.itemsize for stride in placed.array.strides[:3])
-            setattr(params, name, placed.address)
-            setattr(params, f"{name}_stride", type(params.q_stride)(*strides))
-        return params
+    def bounds(self) -> Bounds:
+        """Each output beside its right values and the largest errors that rounding explains."""
+        if self.gradients is None:
+            return forward_bounds(self.inputs, self.o, self.lse)
+        return backward_bounds(self.inputs, self.gradients)
 
 
-def place_attention(case: Case, memory: DeviceMemory, seed: int = 0) -> PlacedAttention:
-    """Put normal random inputs of unit variance, equal for equal seeds, and poisoned outputs into ``memory``.
+def place_attention(operation: Operation, inputs: AttentionInputs, memory: DeviceMemory) -> PlacedAttention:
+    """Put inputs and poisoned outputs into ``memory``."""
+    q, k, v = (place_tensor(memory, getattr(inputs, name), name) for name in ("q", "k", "v"))
+    options = place_options(memory, inputs.options)
+    answer = inputs.answer()
+    if operation is Operation.ATTENTION_FWD:
+        lse = place_poison(memory, answer[1], "lse")
+        return PlacedAttention(inputs, q, k, v, options, place_poison(memory, inputs.q, "o"), lse, None)
+    o, lse = (place_tensor(memory, tensor, name) for tensor, name in zip(answer, ("o", "lse"), strict=True))
+    gradients = Gradients(
+        o=o,
+        lse=lse,
+        d_o=place_tensor(memory, inputs.d_o, "d_o"),
+        dq=place_poison(memory, inputs.q, "dq"),
+        dk=place_poison(memory, inputs.k, "dk"),
+        dv=place_poison(memory, inputs.v, "dv"),
+    )
+    return PlacedAttention(inputs, q, k, v, options, o, lse, gradients)
 
-    Raises :class:`RoofgateError` for a type that no CUDA kernel takes.
+
+def call_attention(library: SimulatedLibrary, placed: PlacedAttention, *, deterministic: bool = False) -> None:
+    """Run the kernels of the placed problem; ``deterministic`` concerns the backward pass alone.
+
+    Raises :class:`kernels.interface.KernelError` if the library refuses the call or a launch fails.
     """
-    if case.dtype not in _KERNEL_DTYPES:
-        raise RoofgateError(f"{case.name}: no CUDA kernel takes {case.dtype.key}; expected bf16 or fp16")
-    random = np.random.default_rng(seed)
-    q_shape = (case.batch, case.heads_q, case.seqlen_q, case.head_dim)
-    kv_shape = (case.batch, case.heads_kv, case.seqlen_k, case.head_dim)
-    inputs = {
-        name: memory.place(_to_bits(random.standard_normal(shape, dtype=np.float32), case.dtype), name=name)
-        for name, shape in (("q", q_shape), ("k", kv_shape), ("v", kv_shape))
-    }
-    o = memory.place(np.full(q_shape, _NAN_BYTE * 0x101, dtype=np.uint16), name="o")
-    lse = memory.place(np.full(q_shape[:3], np.nan, dtype=np.float32), name="lse")
-    return PlacedAttention(case, **inputs, o=o, lse=lse)
+    tensors = (placed.q, placed.k, placed.v)
+    if placed.gradients is None:
+        library.attention_fwd(forward_params(*tensors, placed.o, placed.lse, placed.options))
+        return
+    params = backward_params(*tensors, placed.gradients, placed.options, deterministic=deterministic)
+    run_backward(library, params)
 
 
-def _to_bits(values: npt.NDArray[np.float32], dtype: DType) -> npt.NDArray[np.uint16]:
-    """Finite values rounded to nearest even, as the bits of the type."""
-    if dtype is DType.FP16:
-        return values.astype(np.float16).view(np.uint16)
-    bits = values.view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+def wrong_answer(placed: PlacedAttention) -> str:
+    """What is wrong with the outputs against float64; empty if rounding alone explains every element.
 
-
-def _to_float(bits: npt.NDArray[Any], dtype: DType) -> Floats:
-    if dtype is DType.FP16:
-        return bits.view(np.float16).astype(np.float64)
-    return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """The largest errors against float64, and whether rounding alone can explain each single one."""
-
-    o_error: float
-    lse_error: float
-    is_right: bool
-
-
-def check_attention(placed: PlacedAttention) -> Accuracy:
-    """Hold O and LSE to float64.
-
-    Allowed for an element of O are a rounding of the weights to the type, which moves it by at most
-    ``rounding * sum_j p_j |v_j|``, twice that for what float32 adds, and the rounding of O itself.
+    An element that nobody wrote is a NaN, which is never right.
     """
-    case = placed.case
-    o_error = lse_error = 0.0
-    is_right = True
-    for batch in range(case.batch):
-        for head in range(case.heads_q):
-            errors = _head_errors(placed, batch, head)
-            o_error = np.maximum(o_error, errors.o_error)  # unlike max, keeps a NaN
-            lse_error = np.maximum(lse_error, errors.lse_error)
-            is_right = is_right and errors.is_right
-    return Accuracy(float(o_error), float(lse_error), is_right)
+    wrong = []
+    for name, parts in placed.bounds().items():
+        if not all(part.is_right for part in parts):
+            wrong.append(f"{name} is off by up to {max(part.error for part in parts):.3g} from float64")
+    return ", ".join(wrong)
 
 
-def _head_errors(placed: PlacedAttention, batch: int, head: int) -> Accuracy:
-    case, kv_head = placed.case, head // (placed.case.heads_q // placed.case.heads_kv)
-    q, o = (_to_float(placed_array.array[batch, head], case.dtype) for placed_array in (placed.q, placed.o))
-    k, v = (_to_float(placed_array.array[batch, kv_head], case.dtype) for placed_array in (placed.k, placed.v))
-    lse = placed.lse.array[batch, head].astype(np.float64)
-    scores = placed.scale * (q @ k.T)
-    weights, expected_lse = _softmax(scores, causal=case.causal)
-    expected = weights @ v
-    rounding = _ROUNDING[case.dtype]
-    allowed = rounding * (2 * (weights @ np.abs(v)) + np.abs(expected))
-    lse_allowed = _LSE_TOLERANCE * (1 + np.abs(expected_lse)) + _SCORE_TOLERANCE * np.abs(scores).max(initial=0)
-    o_difference = np.abs(o - expected)
-    lse_difference = _difference(lse, expected_lse)
-    is_right = bool((o_difference <= allowed).all() and (lse_difference <= lse_allowed).all())
-    # An element that nobody wrote is a NaN, which np.max passes on.
-    return Accuracy(float(o_difference.max(initial=0)), float(lse_difference.max(initial=0)), is_right)
+def run_attention(
+    library: SimulatedLibrary, operation: Operation, inputs: AttentionInputs, *, deterministic: bool = False
+) -> str:
+    """Place the inputs, call the library, and return what is wrong with the answer; empty if nothing is.
+
+    Raises :class:`kernels.interface.KernelError` if the library refuses the call or a launch fails.
+    """
+    placed = place_attention(operation, inputs, library.memory)
+    call_attention(library, placed, deterministic=deterministic)
+    return wrong_answer(placed)
 
 
-def _softmax(scores: Floats, *, causal: bool) -> tuple[Floats, Floats]:
-    """Weights and log-sum-exp of each row; a row without a visible key has weights 0 and -inf."""
-    seqlen_q, seqlen_k = scores.shape
-    if causal:
-        hidden = np.triu(np.ones(scores.shape, dtype=bool), seqlen_k - seqlen_q + 1)
-        scores = np.where(hidden, -np.inf, scores)
-    largest = scores.max(axis=1, initial=-np.inf, keepdims=True)
-    exponentials = np.exp(scores - np.where(np.isfinite(largest), largest, 0.0))
-    sums = exponentials.sum(axis=1, keepdims=True)
-    is_empty = sums == 0
-    weights = np.where(is_empty, 0.0, exponentials / np.where(is_empty, 1.0, sums))
-    lse = np.where(is_empty, -np.inf, largest + np.log(np.where(is_empty, 1.0, sums)))
-    return weights, lse[:, 0]
-
-
-def _difference(values: Floats, expected: Floats) -> Floats:
-    """Absolute differences; equal infinities do not differ."""
-    same = values == expected
-    return np.where(same, 0.0, np.abs(np.where(same, 0.0, values) - np.where(same, 0.0, expected)))
+def run_case(library: SimulatedLibrary, case: Case, *, deterministic: bool = False) -> str:
+    """:func:`run_attention` on the inputs of ``case``."""
+    return run_attention(library, case.operation, make_inputs(case), deterministic=deterministic)

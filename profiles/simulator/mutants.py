@@ -46,7 +46,17 @@ SEED = 0
 
 _HOST_ARCHITECTURE = "cpu"
 # Modules beside this one; changing any other leaves the results of a mutant what they are.
-_DECIDING = ("attention_case", "ceiling_case", "mutant_attention", "mutant_launches", "mutant_trial", "mutation")
+_DECIDING = (
+    "attention_bounds",
+    "attention_case",
+    "attention_inputs",
+    "ceiling_case",
+    "device_tensors",
+    "mutant_attention",
+    "mutant_launches",
+    "mutant_trial",
+    "mutation",
+)
 _REPORT_EVERY = 25  # mutants
 
 

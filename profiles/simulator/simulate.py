@@ -29,11 +29,12 @@ EXAMPLES = """\
 examples:
   python -m profiles simulate --case attention_fwd-bf16-1x2x130x64-causal
   python -m profiles simulate --case attention_fwd-fp16-1x8kv2x100k300x128-full --architecture sm_90a
+  python -m profiles simulate --case attention_bwd-bf16-1x2x130x64-window30 --deterministic
   python -m profiles simulate --kernel 'attention_fwd<bf16*' --seeds 20
   python -m profiles simulate --kernel ceiling_copy --check none
 
-A case is named OPERATION-DTYPE-BATCHxHEADSxSEQLENxHEAD_DIM-causal|full, as in the suites; any sizes will do. The real
-host code of the built library runs, and the PTX of its kernels. Counts are of PTX instructions: neither SASS nor time.
+A case is named OPERATION-DTYPE-BATCHxHEADSxSEQLENxHEAD_DIM-MASK, as in the suites; any sizes will do. The real host
+code of the built library runs, and the PTX of its kernels. Counts are of PTX instructions: neither SASS nor time.
 Exit code: 0 all right, 1 a wrong answer or a finding, 2 an error.
 """
 
@@ -50,7 +51,8 @@ class Request:
 
     architecture: str = "sm_80"
     case: str | None = None  # a case's name, or
-    kernel: str | None = None  # a shell pattern of kernel names, each with the launch that the simulated layer counts
+    deterministic: bool = False  # of a backward case
+    kernel: str | None = None  # a shell pattern of kernel names, each with the launches that the simulated layer counts
     seeds: Sequence[int] = (0,)
     check_races: bool = True
     threads: int = os.cpu_count() or 1
@@ -61,7 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give ``parser`` the options of the command."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--case", metavar="CASE", help="an attention problem, such as " + EXAMPLE_CASE)
-    what.add_argument("--kernel", metavar="GLOB", help="kernels whose name matches, each with its fixed small launch")
+    what.add_argument("--kernel", metavar="GLOB", help="kernels whose name matches, each with its fixed small launches")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the backward pass of --case that repeats its bits"
+    )
     parser.add_argument("--architecture", metavar="NAME", default="sm_80", help="of the library (default: sm_80)")
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=_natural, metavar="N", help="of the schedule; 0 is the fixed one (default: 0)")
@@ -99,6 +104,7 @@ def read_request(options: argparse.Namespace) -> Request:
     return Request(
         architecture=options.architecture,
         case=options.case,
+        deterministic=options.deterministic,
         kernel=options.kernel,
         seeds=range(options.seeds) if options.seeds else (options.seed or 0,),
         check_races=options.check == "race",
@@ -130,23 +136,29 @@ def simulate(request: Request, record: BuildRecord) -> int:
         RoofgateError: nothing matches, the library is not built, or it refuses the call.
     """
     launches = _launches(request, record)
-    results = [_simulate_launch(request, record, title, launch) for title, launch in launches.items()]
+    results = [_simulate_launch(request, record, title, launch) for launch, title in launches.items()]
     return EXIT_PASS if all(results) else EXIT_REGRESSION
 
 
-def _launches(request: Request, record: BuildRecord) -> Mapping[str, Launch]:
+def _launches(request: Request, record: BuildRecord) -> Mapping[Launch, str]:
+    """Every launch once, with what it is for."""
     if request.case is not None:
-        return {request.case: AttentionLaunch(case=parse_case(request.case))}
+        asked = AttentionLaunch(case=parse_case(request.case), deterministic=request.deterministic)
+        return {asked: str(asked)}
     pattern = request.kernel or "*"
     library = record.library(cuda_library_name(request.architecture))
     symbols = [name for code in library.device_code for name in entry_symbols(Path(code.ptx).read_text())]
     present = sorted(name for name in kernel_names(symbols).values() if name in LAUNCHES)
-    chosen = {name: LAUNCHES[name] for name in present if fnmatchcase(name, pattern)}
+    chosen = [name for name in present if fnmatchcase(name, pattern)]
     if not chosen:
         raise RoofgateError(
             f"no kernel matches {pattern!r} on {request.architecture}; there are: {', '.join(present) or 'none'}"
         )
-    return chosen
+    purposes: dict[Launch, list[str]] = {}
+    for name in chosen:
+        for launch in LAUNCHES[name]:
+            purposes.setdefault(launch, []).append(name)
+    return {launch: f"{' and '.join(names)}, {launch}" for launch, names in purposes.items()}
 
 
 def _simulate_launch(request: Request, record: BuildRecord, title: str, launch: Launch) -> bool:
@@ -206,6 +218,7 @@ def _verdict(run: _Run) -> str:
 
 def _replay(request: Request, seed: int) -> str:
     what = f"--case {request.case}" if request.case else f"--kernel '{request.kernel or '*'}'"
+    what += " --deterministic" if request.deterministic else ""
     check = "" if request.check_races else " --check none"
     return f"replay    python -m profiles simulate {what} --architecture {request.architecture} --seed {seed}{check}"
 

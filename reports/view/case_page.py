@@ -30,7 +30,14 @@ from reports.view.quantities import moment, plural, span
 from reports.view.roofline_pages import FLOOR_COLUMNS, floor_cells
 from reports.view.tables import MISSING, Cell, Column, Mark, Table, missing, rows_of
 from reports.view.verdict import Fact
-from reports.view.wording import BOUND_MEANING, MARKS, change_sentence, implementation_title
+from reports.view.wording import (
+    BOUND_MEANING,
+    MARKS,
+    OPERATION_TITLES,
+    change_sentence,
+    implementation_title,
+    mask_words,
+)
 
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 SERIES_STYLES = (
@@ -105,10 +112,9 @@ def describe(one: Case, target: str) -> str:
         f"{one.heads_q} heads" if one.heads_q == one.heads_kv else f"{one.heads_q} query and {one.heads_kv} KV heads"
     )
     lengths = f"{one.seqlen_q}" if one.seqlen_q == one.seqlen_k else f"{one.seqlen_q} queries by {one.seqlen_k} keys"
-    mask = "causal" if one.causal else "full"
     return (
-        f"Attention forward in {one.dtype.key} on {target}: batch {one.batch}, {heads}, "
-        f"sequence length {lengths}, head dimension {one.head_dim}, {mask} mask."
+        f"{OPERATION_TITLES[one.operation].capitalize()} in {one.dtype.key} on {target}: batch {one.batch}, {heads}, "
+        f"sequence length {lengths}, head dimension {one.head_dim}, {mask_words(one)}."
     )
 
 

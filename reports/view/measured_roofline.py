@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from perf import units
 from perf.findings import Assessment, CaseAssessment
-from perf.model import OWN_IMPLEMENTATION, Ceiling, CeilingKind, Device, DType, Measurement, Verdict
+from perf.model import OWN_IMPLEMENTATION, Ceiling, CeilingKind, Device, DType, Measurement, Operation, Verdict
 from perf.roofline import find_ceiling
 from perf.work import flop_count, intensity
 from reports.chart_parts import plotly_text
-from reports.charts import SYMBOLS, TONES, Dot, DotGroup, Roof, roofline_chart
+from reports.charts import MARKER_MEANING, SYMBOLS, TONES, Dot, DotGroup, Roof, marker, roofline_chart
 from reports.view.case_table import roofline_cell
 from reports.view.frame import case_path
 from reports.view.page import Figure
@@ -41,8 +41,7 @@ def measured_figure(assessment: Assessment, device: Device, cases: Iterable[Case
         id=f"roofline-{device.value}",
         title=f"Roofline of this machine's {DEVICE_TITLES[device]}",
         description=f"Attained rate of {plural(len(placed), 'case')} over arithmetic intensity, below the "
-        "ceilings of the same run. A filled marker is causal, an open one full; a cross in it marks a regression. "
-        "Colours are those of the verdicts.",
+        f"ceilings of the same run. {MARKER_MEANING} A cross marks a regression. Colours are those of the verdicts.",
         spec=roofline_chart(roofs, _measured_groups(placed)),
         table=_position_table(placed),
         note="Solid: instruction peak and copy bandwidth of our own microkernels. Dashed: what torch's GEMM reaches. "
@@ -71,13 +70,16 @@ def _measured_roofs(ceilings: Iterable[Ceiling], device: Device, dtypes: set[DTy
 def _measured_groups(cases: list[CaseAssessment]) -> list[DotGroup]:
     own = [
         DotGroup(
-            title=dtype.key,
-            symbol=SYMBOLS[dtype],
-            dots=tuple(_own_dot(case) for case in cases if case.case.dtype is dtype),
+            title=dtype.key + ("" if operation is Operation.ATTENTION_FWD else " backward"),
+            symbol=symbol,
+            dots=tuple(
+                _own_dot(case) for case in cases if (case.case.operation, case.case.dtype) == (operation, dtype)
+            ),
         )
-        for dtype in DType
-        if any(case.case.dtype is dtype for case in cases)
+        for operation, symbols in SYMBOLS.items()
+        for dtype, symbol in symbols.items()
     ]
+    own = [group for group in own if group.dots]
     peers = tuple(_peer_dot(case, min(case.peers, key=_median)) for case in cases if case.peers)
     return [*([_peer_group(peers)] if peers else []), *own]
 
@@ -91,17 +93,12 @@ def _median(measurement: Measurement) -> float:
 
 
 def _own_dot(case: CaseAssessment) -> Dot:
-    symbol = SYMBOLS[case.case.dtype]
-    if case.comparison.verdict is Verdict.REGRESSED:
-        symbol += "-x-open"
-    elif not case.case.causal:
-        symbol += "-open"
     return Dot(
         intensity=intensity(case.case),
         flop_per_s=case.throughput_flop_per_s,
         text=_dot_text(case, OWN_IMPLEMENTATION, case.throughput_flop_per_s, case.own.median_s),
         href=case_path(case.case.name, case.target),
-        symbol=symbol,
+        symbol=marker(case.case, has_regressed=case.comparison.verdict is Verdict.REGRESSED),
         colour=TONES.get(case.comparison.verdict, "var(--own)"),
     )
 

@@ -10,7 +10,7 @@ from perf.findings import Assessment, CaseAssessment, Floor
 from perf.model import Device, DType, Target
 from perf.work import flop_count, intensity
 from reports.chart_parts import plotly_text
-from reports.charts import SYMBOLS, Dot, DotGroup, Roof, roofline_chart
+from reports.charts import MARKER_MEANING, Dot, DotGroup, Roof, marker, roofline_chart
 from reports.view import quantities
 from reports.view.frame import ROOFLINES_PATH, build_frame, case_path, target_path
 from reports.view.measured_roofline import build_ceiling_table, measured_figures
@@ -111,7 +111,7 @@ def _target_figure(target: Target, placed: Placed) -> Figure:
         "can hold a case below the roof.",
         spec=roofline_chart(roofs, [group for group in groups if group.dots]),
         table=_floor_table(target, placed),
-        note="Circle: bf16, diamond: fp16, square: fp32; filled is causal, open is full.",
+        note=MARKER_MEANING,
     )
 
 
@@ -133,7 +133,7 @@ def _floor_dot(case: CaseAssessment, floor: Floor) -> Dot:
         flop_per_s=rate,
         text="<br>".join(plotly_text(line) for line in lines),
         href=case_path(case.case.name, case.target),
-        symbol=SYMBOLS[case.case.dtype] + ("" if case.case.causal else "-open"),
+        symbol=marker(case.case),
         colour=BOUND_COLOURS[floor.bound],
     )
 

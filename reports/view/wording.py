@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perf import units
 from perf.findings import Comparison, GateVerdict
-from perf.model import OWN_IMPLEMENTATION, Case, CeilingKind, Layer, Metric, Verdict
+from perf.model import OWN_IMPLEMENTATION, Case, CeilingKind, Layer, MaskKind, Metric, Operation, Verdict
 from perf.work import flop_count
 from reports.view import quantities
 from reports.view.quantities import bare_value, span
@@ -114,14 +114,45 @@ BOUND_MEANING = {
 }
 
 
+OPERATION_TITLES = {
+    Operation.ATTENTION_FWD: "attention forward",
+    Operation.ATTENTION_BWD: "attention backward",
+}
+
+
+def mask_words(case: Case) -> str:
+    """The mask and what else decides the scores: ``causal mask, sequences of different lengths, softcap 30``."""
+    size = case.mask.size
+    words = [
+        {
+            MaskKind.FULL: "full mask",
+            MaskKind.CAUSAL: "causal mask",
+            MaskKind.WINDOW: f"causal window of {size} keys",
+            MaskKind.PREFIX: f"causal mask after a prefix of {size} keys",
+            MaskKind.DOCUMENT: f"causal mask within documents of {size} keys on average",
+            MaskKind.BLOCKS: f"{size} % of the blocks of 128 x 128 empty",
+        }[case.mask.kind]
+    ]
+    words += ["sequences of different lengths"] if case.varlen else []
+    words += [f"softcap {case.softcap:g}"] if case.softcap else []
+    words += ["ALiBi"] if case.alibi else []
+    return ", ".join(words)
+
+
 def implementation_title(implementation: str) -> str:
     """``torch_flash`` as people say it; our own stays as it is."""
     return implementation if implementation == OWN_IMPLEMENTATION else implementation.replace("_", " ")
 
 
 def case_sort_key(case: Case) -> str:
-    """Sorts cases by operation, type, head size, mask and then amount of work."""
-    return f"{case.operation.value} {case.dtype.key} {case.head_dim:04d} {case.causal:d} {flop_count(case):020d}"
+    """Sorts cases by operation, type, head size, mask, what modifies the scores, and then amount of work."""
+    parts = (
+        f"{list(Operation).index(case.operation)} {case.dtype.key} {case.head_dim:04d}",
+        f"{list(MaskKind).index(case.mask.kind)} {case.mask.size:07d}",
+        f"{case.varlen:d} {case.softcap > 0:d} {case.alibi:d}",
+        f"{flop_count(case):020d}",
+    )
+    return " ".join(parts)
 
 
 def exact_mark(comparison: Comparison) -> Mark:

@@ -1,51 +1,150 @@
-"""How right an attention kernel has to be: the rule that all kernel tests share."""
+"""How right an attention kernel has to be: the rule that all kernel tests share.
+
+The largest error of O, dQ, dK and dV against float64 is at most twice torch's own in the same dtype on the same inputs.
+Torch's own is ``scaled_dot_product_attention`` with a boolean mask, or a float one for ALiBi. It has no softcap: there
+it is the formula in torch operations of the inputs' dtype, which is what users write.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from kernels import reference
+from kernels.attention_params import AttentionOptions
 
 HALF_UNIT_IN_LAST_PLACE = {torch.bfloat16: 2**-9, torch.float16: 2**-12, torch.float32: 2**-24}
 POISON = 3e4  # finite in every dtype
 
 
-def assert_as_accurate_as_torch(
-    o: torch.Tensor, lse: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool
+def assert_forward_as_accurate_as_torch(
+    o: torch.Tensor, lse: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, options: AttentionOptions
 ) -> None:
     """The largest error of O against float64 is at most twice torch's, and the LSE is right to fp32."""
-    expected, expected_lse = reference.attention(q, k, v, causal=causal)
-    error = float((o.double() - expected).abs().max())
-    torch_error = float((torch_answer(q, k, v, causal=causal).double() - expected).abs().max())
-    allowed = max(2 * torch_error, smallest_error(q, k, v, expected))
-
-    assert error <= allowed, f"error {error:.3g}, allowed {allowed:.3g}, torch's {torch_error:.3g}"
-    torch.testing.assert_close(lse.double(), expected_lse, rtol=1e-5, atol=1e-5 + 2**-23 * largest_score(q, k))
+    expected, expected_lse = reference.attention(q, k, v, options)
+    rounding = Rounding.of(q, k, v, torch.zeros_like(q), options)
+    _assert_close_enough("O", o, torch_answer(q, k, v, options), expected, rounding.o)
+    torch.testing.assert_close(lse.double(), expected_lse, rtol=1e-5, atol=1e-5 + 2**-23 * rounding.score)
 
 
-def torch_answer(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool) -> torch.Tensor:
-    """Torch's own answer in the inputs' dtype, with the mask aligned to the bottom right and hidden rows zero."""
-    seqlen_q, seqlen_k = q.shape[2], k.shape[2]
-    visible = torch.ones(seqlen_q, seqlen_k, dtype=torch.bool, device=q.device)
-    if causal:
-        visible = visible.tril(seqlen_k - seqlen_q)
-    answer = scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True)
-    return torch.where(visible.any(-1)[:, None], answer, 0.0)
+def assert_gradients_as_accurate_as_torch(
+    dq: torch.Tensor,
+    dk: torch.Tensor,
+    dv: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    d_o: torch.Tensor,
+    options: AttentionOptions,
+) -> None:
+    """The largest errors of dQ, dK and dV against float64 are at most twice those of torch's autograd."""
+    expected = reference.gradients(q, k, v, d_o, options)
+    rounding = Rounding.of(q, k, v, d_o, options)
+    floors = (rounding.dq, rounding.dk, rounding.dv)
+    answers = torch_gradients(q, k, v, d_o, options)
+    for name, *tensors, floor in zip(("dQ", "dK", "dV"), (dq, dk, dv), answers, expected, floors, strict=True):
+        _assert_close_enough(name, *tensors, floor)
 
 
-def smallest_error(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, expected: torch.Tensor) -> float:
-    """What rounding alone may cost, for cases so small that torch's error is zero by luck.
+def torch_answer(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, options: AttentionOptions) -> torch.Tensor:
+    """Torch's own O in the inputs' dtype, laid out like Q, differentiable; a row that sees no key is zero."""
+    outputs = [_torch_attend(item) for item in reference.items(q, k, v, options)]
+    if not outputs:
+        return torch.zeros_like(q)
+    return torch.stack(outputs) if options.sequences_q is None else torch.cat(outputs, dim=1).transpose(0, 1)
 
-    Half a unit in the last place of O, plus the weight's share: rounding one fp32 score S moves exp(S) by |S| * 2^-24.
+
+def torch_gradients(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, d_o: torch.Tensor, options: AttentionOptions
+) -> tuple[torch.Tensor, ...]:
+    """Torch's own dQ, dK and dV in the inputs' dtype."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in (q, k, v)]
+    o = torch_answer(leaves[0], leaves[1], leaves[2], options)
+    if not o.requires_grad:
+        return tuple(torch.zeros_like(leaf) for leaf in leaves)
+    return torch.autograd.grad(o, leaves, d_o, allow_unused=True, materialize_grads=True)
+
+
+def _torch_attend(item: reference.Item) -> torch.Tensor:
+    q, k, v, visible, slopes, options = item
+    if options.softcap > 0:
+        return reference.attend(*item)[0]
+    # A row that sees nothing is computed without its mask and thrown away, for its derivative must not be NaN.
+    sees_a_key = visible.any(-1, keepdim=True)
+    mask = visible | ~sees_a_key
+    if slopes is not None:
+        distance = reference.distances(*visible.shape[-2:]).abs().to(q.device, torch.float32)
+        mask = torch.where(mask, -slopes.float()[:, None, None] * distance, -torch.inf)
+    answer = scaled_dot_product_attention(
+        q[None], k[None], v[None], attn_mask=mask[None], scale=options.scale, enable_gqa=True
+    )[0]
+    return torch.where(sees_a_key, answer, 0.0)
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What rounding in fp32 alone may cost, for cases so small that torch's error is zero by luck.
+
+    Rounding one score S, which is a sum of terms of that size, moves its weight P = exp(S - LSE) by P |S| 2^-24, and
+    dP by |dO| |V| 2^-24; dS = P (dP - delta) so by P |dO| |V| (2 |S| + 2) 2^-24. |S|, |dO| and |V| are the greatest.
     """
-    weight_error = 2**-24 * largest_score(q, k) * float(v.double().abs().max())
-    return HALF_UNIT_IN_LAST_PLACE[q.dtype] * float(expected.abs().max()) + weight_error
+
+    score: float  # bound on a score, and so on the terms that are summed for it
+    o: float
+    dq: float
+    dk: float
+    dv: float
+
+    @classmethod
+    def of(
+        cls, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, d_o: torch.Tensor, options: AttentionOptions
+    ) -> Rounding:
+        """The bounds for these inputs."""
+        score = largest_score(q, k, options)
+        score_gradient = (2 * score + 2) * 2**-24 * _largest_row(d_o) * _largest_row(v)
+        weight = score * 2**-24
+        # At worst all queries that share a KV head see one key alone, with weight 1.
+        queries = options.sequences_q.longest if options.sequences_q is not None else q.shape[2]
+        column = queries * q.shape[1] // k.shape[1]
+        return cls(
+            score=score,
+            o=weight * _largest(v),
+            dq=options.scale * score_gradient * _largest(k),
+            dk=options.scale * score_gradient * _largest(q) * column,
+            dv=weight * _largest(d_o) * column,
+        )
 
 
-def largest_score(q: torch.Tensor, k: torch.Tensor) -> float:
-    """Cauchy's bound on a scaled score, and so on the terms that are summed for it."""
-    return float(q.double().norm(dim=-1).max() * k.double().norm(dim=-1).max()) * q.shape[-1] ** -0.5
+def largest_score(q: torch.Tensor, k: torch.Tensor, options: AttentionOptions) -> float:
+    """Cauchy's bound on a scaled score, plus the greatest bias: a bound on the terms that are summed for a score."""
+    score = options.scale * _largest_row(q) * _largest_row(k)
+    if options.alibi_slopes is not None:
+        longest = max(tensor.shape[2 if tensor.dim() == 4 else 0] for tensor in (q, k))
+        score += _largest(options.alibi_slopes) * longest
+    return score
+
+
+def _largest(tensor: torch.Tensor) -> float:
+    return float(tensor.double().abs().max()) if tensor.numel() else 0.0
+
+
+def _largest_row(tensor: torch.Tensor) -> float:
+    return float(tensor.double().norm(dim=-1).max()) if tensor.numel() else 0.0
+
+
+def _assert_close_enough(
+    name: str, answer: torch.Tensor, torch_answer: torch.Tensor, expected: torch.Tensor, floor: float
+) -> None:
+    """``floor`` and half a unit in the last place are allowed in any case."""
+    assert answer.shape == expected.shape, f"{name} has shape {tuple(answer.shape)}, not {tuple(expected.shape)}"
+    if not answer.numel():
+        return
+    error = float((answer.double() - expected).abs().max())
+    torch_error = float((torch_answer.double() - expected).abs().max())
+    allowed = max(2 * torch_error, floor + HALF_UNIT_IN_LAST_PLACE[answer.dtype] * _largest(expected))
+    assert error <= allowed, f"{name}: error {error:.3g}, allowed {allowed:.3g}, torch's {torch_error:.3g}"
 
 
 def random_inputs(
@@ -63,3 +162,18 @@ def random_inputs(
     shapes = [(batch, heads_q, seqlen_q, head_dim), *[(batch, heads_kv, seqlen_k, head_dim)] * 2]
     q, k, v = ((scale * torch.randn(shape, generator=generator)).to(dtype) for shape in shapes)
     return q, k, v
+
+
+def random_sequences(
+    dtype: torch.dtype, total_q: int, total_k: int, heads_q: int, heads_kv: int, head_dim: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Normal inputs for batches of sequences, [total, heads, head_dim]."""
+    q, k, v = random_inputs(dtype, 1, heads_q, heads_kv, total_q, total_k, head_dim)
+    q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (q, k, v))
+    return q, k, v
+
+
+def random_gradient(o: torch.Tensor) -> torch.Tensor:
+    """A normal gradient of O, equal for equal shapes."""
+    generator = torch.Generator().manual_seed(o.numel())
+    return torch.randn(o.shape, generator=generator).to(o.dtype)

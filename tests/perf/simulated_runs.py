@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perf.model import OWN_IMPLEMENTATION, Case, Commit, Device, DType, Machine, Measurement, Operation, Run
+from perf.model import FULL, OWN_IMPLEMENTATION, Case, Commit, Device, DType, Machine, Measurement, Operation, Run
 
 # Seconds per call of each implementation on every case, before noise.
 BASE_S = {OWN_IMPLEMENTATION: 4e-3, "torch_flash": 16e-3, "torch_math": 120e-3}
@@ -36,7 +36,7 @@ def simulated_case(index: int) -> Case:
         seqlen_q=length,
         seqlen_k=length,
         head_dim=64,
-        causal=False,
+        mask=FULL,
     )
 
 

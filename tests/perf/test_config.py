@@ -31,7 +31,7 @@ suites:
       seconds_per_case: 1
       cases:
       - {operation: attention_fwd, dtype: [bf16, fp32], batch: 1, heads_q: 8, seqlen_q: [16, 32]
-         , head_dim: 8, causal: true}
+         , head_dim: 8, mask: causal}
 """
 TARGET = """\
 targets:
@@ -101,7 +101,15 @@ def test_lists_expand_to_their_product(tmp_path: Path) -> None:
         ),
         ("heads_q: 8", "heads_q: 8, heads_kv: 3", ":7: suites.tiny.cpu.cases[0]: heads_q is 8, which is no multiple"),
         ("batch: 1, ", "", ":7: suites.tiny.cpu.cases[0]: key 'batch' is missing"),
-        ("causal: true", "causal: maybe", ":8: suites.tiny.cpu.cases[0].causal: expected a valid boolean, got 'maybe'"),
+        ("mask: causal", "mask: window", ":8: suites.tiny.cpu.cases[0].mask: mask window needs a size of at least 1"),
+        ("mask: causal", "mask: window-3", "mask: 'window-3' is no mask; expected full, causal, windowN"),
+        ("mask: causal", "mask: true", "mask: 'True' is no mask"),
+        ("mask: causal", "mask: causal, softcap: -1", "softcap: expected greater than or equal to 0, got -1"),
+        (
+            "mask: causal",
+            "mask: prefix4, varlen: true",
+            ":7: suites.tiny.cpu.cases[0]: varlen and mask prefix4",
+        ),
         (
             "seqlen_q: [16, 32]",
             "seqlen_q: [16, 16]",

@@ -8,11 +8,11 @@ import torch
 from kernels.library import host_library
 from perf import measure
 from perf.measure import WrongAnswerError, measure_case
-from perf.model import OWN_IMPLEMENTATION, Case, Device, DType, Operation
+from perf.model import CAUSAL, FULL, OWN_IMPLEMENTATION, Case, Device, DType, Mask, Operation
 from perf.timer import Contender
 
 
-def small_case(*, causal: bool = False, seqlen_k: int = 64) -> Case:
+def small_case(*, mask: Mask = FULL, seqlen_k: int = 64) -> Case:
     """A case of well under a millisecond."""
     return Case(
         operation=Operation.ATTENTION_FWD,
@@ -23,14 +23,14 @@ def small_case(*, causal: bool = False, seqlen_k: int = 64) -> Case:
         seqlen_q=64,
         seqlen_k=seqlen_k,
         head_dim=64,
-        causal=causal,
+        mask=mask,
     )
 
 
 @pytest.mark.parametrize("seqlen_k", [64, 96])
 def test_ours_and_the_peers_answer_the_same_question(seqlen_k: int) -> None:
     """Causal with unequal lengths too, where torch aligns its mask elsewhere unless it is told."""
-    result = measure_case(small_case(causal=True, seqlen_k=seqlen_k), Device.CPU, "cpu", seconds_each=0.05)
+    result = measure_case(small_case(mask=CAUSAL, seqlen_k=seqlen_k), Device.CPU, "cpu", seconds_each=0.05)
     own = result.measurements[OWN_IMPLEMENTATION]
 
     assert set(result.measurements) | set(result.problems) == {OWN_IMPLEMENTATION, "torch_flash", "torch_math"}

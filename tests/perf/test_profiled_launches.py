@@ -7,7 +7,7 @@ import torch
 
 from kernels.errors import RoofgateError
 from perf import profiled_launches
-from perf.model import Case, DType, Operation
+from perf.model import FULL, Case, DType, Operation
 from perf.profiled_launches import launch_in_range
 from perf.timer import Contender
 
@@ -20,7 +20,7 @@ CASE = Case(
     seqlen_q=128,
     seqlen_k=128,
     head_dim=64,
-    causal=False,
+    mask=FULL,
 )
 
 

@@ -17,6 +17,8 @@ from kernels.errors import RoofgateError
 from kernels.workspace import Workspace, run_step
 from perf import store
 from perf.model import (
+    CAUSAL,
+    FULL,
     Capture,
     CaptureSet,
     Case,
@@ -28,6 +30,8 @@ from perf.model import (
     Gpu,
     Layer,
     Machine,
+    Mask,
+    MaskKind,
     Measurement,
     Metric,
     Operation,
@@ -40,6 +44,7 @@ from tests.perf.stored_runs import as_document, save
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=20)
 SIZE = st.integers(1, 1 << 20)
 SECONDS = st.floats(1e-9, 1e6)
+MASKS = [Mask(MaskKind.WINDOW, 256), Mask(MaskKind.PREFIX, 128), Mask(MaskKind.BLOCKS, 90)]
 CASES = st.builds(
     Case,
     operation=st.sampled_from(Operation),
@@ -50,7 +55,9 @@ CASES = st.builds(
     seqlen_q=SIZE,
     seqlen_k=SIZE,
     head_dim=SIZE,
-    causal=st.booleans(),
+    mask=st.sampled_from([FULL, CAUSAL, *MASKS]),
+    softcap=st.sampled_from([0.0, 0.5, 30.0, 1e-07]),
+    alibi=st.booleans(),
 )
 MEASUREMENTS = st.builds(
     Measurement,
@@ -110,6 +117,25 @@ def test_a_run_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, ru
     path = save(tmp_path_factory.mktemp("runs"), run)
 
     assert store.read_run(path) == replace(run, path=str(path))
+
+
+def as_of_two_masks(document: dict[str, Any]) -> None:
+    """The document as it was written before there were other masks than full and causal."""
+    for benchmark in document["benchmarks"]:
+        case = benchmark["extra_info"]["roofgate"].get("case")
+        if case is not None:
+            case["causal"] = case.pop("mask") == "causal"
+            for name in ("varlen", "softcap", "alibi"):
+                del case[name]
+
+
+def test_a_run_with_two_masks_alone_is_still_read(tmp_path: Path, small_run: Run) -> None:
+    """Baselines and histories outlive a change of the model."""
+    path = save(tmp_path, small_run)
+    edit(path, as_of_two_masks)
+
+    assert '"causal"' in path.read_text()
+    assert store.read_run(path).measurements == small_run.measurements
 
 
 def test_pytest_benchmark_itself_reads_our_file(tmp_path: Path, small_run: Run) -> None:

@@ -76,7 +76,7 @@ def test_a_capture_has_the_names_of_the_build(record: BuildRecord) -> None:
     """Kernel and architecture as in the other layers, and which launch it was."""
     (capture,) = captures_of(build_report(build_launch(kernel=KERNEL)), CASE, record)
 
-    assert (capture.kernel, capture.architecture) == ("attention_fwd<bf16, 64, causal>", "sm_80")
+    assert (capture.kernel, capture.architecture) == ("attention_fwd<bf16, 64, window>", "sm_80")
     assert capture.launch == f"{CASE.name} on NVIDIA A100"
     assert capture.counters[Metric.HW_TENSOR] == 100.0
     assert first_of_each([capture, replace(capture, launch="later")]) == (capture,)
@@ -144,7 +144,7 @@ def test_a_captured_case_is_kept_and_its_figures_are_the_layer(
     found = capture_hardware(request(), record, tmp_path, print)
     stored = read_stored_report(tmp_path / "hardware" / f"{CASE.name}.json")
 
-    assert [capture.kernel for capture in found.captures] == ["attention_fwd<bf16, 64, causal>"]
+    assert [capture.kernel for capture in found.captures] == ["attention_fwd<bf16, 64, window>"]
     assert found.problems == ()
     assert stored.path == f"{CASE.name}, captured here"
     assert "tier gate, Nsight Compute 2025.3.1, clocks left alone" in stored.notes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,27 @@ from profiles.launches import read_launches
 from profiles.simulated import (
     CLASS_METRICS,
     PlannedKernel,
+    SimulatedLaunch,
     capture_simulated,
     count_metrics,
     kernels_of,
     project_file,
     read_result,
-    run_launch,
     simulate_kernel,
+    simulate_launch,
 )
-from profiles.simulated_launches import LAUNCHES, AttentionLaunch, CopyLaunch
+from profiles.simulated_launches import LAUNCHES, CopyLaunch
 from profiles.simulator.counters import Counts, SiteCounters
-from profiles.simulator.device_memory import DeviceMemory
 from profiles.simulator.findings import Finding
 from profiles.simulator.instruction_class import InstructionClass
 from profiles.simulator.ptx.syntax import Instruction, Kernel, SourceLine, SourceLocation
 from profiles.simulator.run import LaunchResult, Options, Outcome
-from profiles.simulator.simulated_library import SimulatedLibrary
 
+UNCHECKED = Options(count=False)
 LEFT_OUT = LibraryBuild(name="cuda_sm_86", architecture="sm_86", status=BuildStatus.NOT_RUN, reason="nvcc is not here")
 HOST = LibraryBuild(name="cpu", architecture="cpu", status=BuildStatus.BUILT)
-ATTENTION = "attention_fwd<bf16, 64, full>"
-COPY = PlannedKernel(name="ceiling_copy", symbol="_Z4copy", architecture="sm_80", launch=CopyLaunch(bytes=64))
+COPIED = CopyLaunch(bytes=64)
+COPY = PlannedKernel(name="ceiling_copy", symbol="_Z4copy", architecture="sm_80", launches=(COPIED,))
 PTX_HEADER = SourceLine("/elsewhere/kernels/csrc/ptx.cuh", 60)
 FOREIGN = SourceLine("/usr/include/cuda_bf16.hpp", 7)
 
@@ -61,6 +61,7 @@ CODE = Kernel(
     ),
     labels={},
 )
+OTHER_CODE = replace(CODE, name="_Z5other")
 LAUNCHED = LaunchResult(
     kernel=CODE,
     grid=(2, 1, 1),
@@ -93,9 +94,24 @@ RACE = Finding(
 )
 
 
+def simulated_copy(*launched: LaunchResult) -> SimulatedLaunch:
+    """A call that found nothing and computed the right answer."""
+    return SimulatedLaunch(launch=COPIED, outcome=Outcome((), launched))
+
+
+def test_figures_of_several_launches_are_summed() -> None:
+    """One figure per kernel, and the text says what was launched."""
+    capture = read_result(COPY, [simulated_copy(LAUNCHED), simulated_copy(LAUNCHED)]).capture
+
+    assert capture is not None
+    assert capture.launch.count("copy of 64 B: grid 2x1x1") == 2
+    assert capture.counters[Metric.SIMULATED_INSTRUCTIONS] == 30
+    assert capture.counters[Metric.SIMULATED_WAVEFRONTS] == 2.0
+
+
 def test_a_kernel_has_the_figures_of_its_launch() -> None:
     """Exact counts by class, what was launched, and nothing else."""
-    capture = read_result(Outcome((), (LAUNCHED,)), COPY).capture
+    capture = read_result(COPY, [simulated_copy(LAUNCHED)]).capture
 
     assert capture is not None
     assert (capture.kernel, capture.architecture, capture.layer) == ("ceiling_copy", "sm_80", Layer.SIMULATED)
@@ -112,8 +128,10 @@ def test_a_kernel_has_the_figures_of_its_launch() -> None:
 
 
 def test_findings_and_a_wrong_answer_are_figures_and_keep_their_words() -> None:
-    """A launch that races is captured, and the gate's rule on findings can fail."""
-    capture = read_result(Outcome((RACE,), (LAUNCHED,)), COPY, "the copy differs from its source").capture
+    """A launch that races is captured, and the gate's rule on findings can fail. Races of others are theirs."""
+    outcome = Outcome((RACE, replace(RACE, kernel="_Z5other")), (LAUNCHED, replace(LAUNCHED, kernel=OTHER_CODE)))
+    found = SimulatedLaunch(launch=COPIED, outcome=outcome, wrong="the copy differs from its source")
+    capture = read_result(COPY, [found]).capture
 
     assert capture is not None
     assert capture.counters[Metric.SIMULATED_FINDINGS] == 2
@@ -126,12 +144,12 @@ def test_findings_and_a_wrong_answer_are_figures_and_keep_their_words() -> None:
 def test_a_call_that_launches_another_kernel_is_an_error() -> None:
     """Its figures would belong to nobody; what the checks found says why."""
     with pytest.raises(RoofgateError, match="copy of 64 B did not launch it: write races with a read"):
-        read_result(Outcome((RACE,), ()), COPY)
+        read_result(COPY, [SimulatedLaunch(launch=COPIED, outcome=Outcome((RACE,), ()))])
 
 
 def test_lines_of_the_project_are_told_from_those_of_headers() -> None:
     """Headers and instructions without a line are summed; what calls them has them inclusively."""
-    lines = read_result(Outcome((), (LAUNCHED, LAUNCHED)), COPY).lines
+    lines = read_result(COPY, [simulated_copy(LAUNCHED, LAUNCHED)]).lines
 
     assert lines is not None
     assert [(line.file, line.line, line.own.executed, line.inclusive.executed) for line in lines.lines] == [
@@ -230,57 +248,35 @@ def kernels(build: BuildRecord) -> dict[str, PlannedKernel]:
     library = next(one for one in build.libraries if one.device_code and one.status is BuildStatus.BUILT)
     names = kernels_of(library)
     return {
-        name: PlannedKernel(name=name, symbol=symbol, architecture=library.architecture, launch=LAUNCHES[name])
+        name: PlannedKernel(name=name, symbol=symbol, architecture=library.architecture, launches=LAUNCHES[name])
         for symbol, name in names.items()
     }
 
 
-def test_attention_multiplies_as_often_as_its_shape_says(build: BuildRecord, kernels: dict[str, PlannedKernel]) -> None:
-    """Products, copies and exponentials follow from the case, without any look at the kernel's code.
-
-    Each of 4 warps of a block owns 32 of 128 queries and multiplies them with every key tile of 64: twice 32 x 64 x 64
-    products, of 16 x 8 x 16 each per instruction. K and V are copied once per block, Q once.
-    """
-    result = simulate_kernel(build, kernels[ATTENTION])
-    launch = kernels[ATTENTION].launch
-    assert isinstance(launch, AttentionLaunch)
-    assert result.error is None
-    assert result.capture is not None
-    case, counters = launch.case, result.capture.counters
-    blocks = case.batch * case.heads_q * ceil(case.seqlen_q / 128)
-    warp_tiles = blocks * 4 * ceil(case.seqlen_k / 64)
-
-    assert counters[Metric.SIMULATED_TENSOR] == warp_tiles * 2 * 32 * 64 * case.head_dim / (16 * 8 * 16)
-    heads = case.batch * case.heads_q
-    q_rows, kv_rows = heads * case.seqlen_q, blocks * 2 * case.seqlen_k
-    assert counters[Metric.SIMULATED_COPY_BYTES] == (q_rows + kv_rows) * case.head_dim * 2
-    assert counters[Metric.SIMULATED_WAVEFRONTS] == 1.0
-    assert counters[Metric.SIMULATED_FINDINGS] == 0, result.capture.warnings
-
-
 @pytest.mark.parametrize("name", [name for name in LAUNCHES if "fp16" not in name and "wgmma" not in name])
-def test_a_launch_runs_every_instruction_of_its_kernel(
+def test_launches_run_every_instruction_of_their_kernel(
     build: BuildRecord, kernels: dict[str, PlannedKernel], name: str
 ) -> None:
-    """Otherwise the layer would be blind to a part of it: it is what the shapes were chosen for."""
+    """Otherwise the layer would be blind to a part of it: it is what the launches were chosen for."""
     if name not in kernels:
         pytest.skip(f"{name} is of another architecture")
-    with DeviceMemory() as memory:
-        library = SimulatedLibrary(kernels[name].architecture, memory, Options(count=False), build)
-        assert run_launch(library, kernels[name].launch) == ""
-        (launched,) = library.outcome.launches
-    instructions = zip(launched.kernel.instructions, launched.counters, strict=True)
+    kernel = kernels[name]
+    executed: Counter[int] = Counter()
+    for launch in kernel.launches:
+        outcome = simulate_launch(build, kernel.architecture, launch, UNCHECKED).outcome
+        (launched,) = (found for found in outcome.launches if found.kernel.name == kernel.symbol)
+        executed.update({site: counters.executed for site, counters in enumerate(launched.counters)})
 
-    assert [instruction.text for instruction, site in instructions if not site.executed] == []
+    assert [item.text for site, item in enumerate(launched.kernel.instructions) if not executed[site]] == []
 
 
 def test_counters_do_not_depend_on_the_schedule(
     build: BuildRecord, kernels: dict[str, PlannedKernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not on its seed, nor on how many blocks run at a time, nor on whether races are checked."""
-    causal = kernels["attention_fwd<fp16, 128, causal>"]
-    fixed = simulate_kernel(build, causal)
+    backward = kernels["attention_bwd<fp16, 64, window>"]
+    fixed = simulate_kernel(build, backward)
     monkeypatch.setattr(simulated, "OPTIONS", replace(simulated.OPTIONS, seed=7, threads=2, check_races=False))
 
-    assert simulate_kernel(build, causal) == fixed
+    assert simulate_kernel(build, backward) == fixed
     assert fixed.error is None

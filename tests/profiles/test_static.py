@@ -16,7 +16,7 @@ from profiles import static
 from profiles.ptxas import parse_log
 from profiles.static import StaticLayer, capture_static
 
-ATTENTION = "attention_fwd<bf16, 64, causal>"
+ATTENTION = "attention_fwd<bf16, 64, window>"
 LEFT_OUT = LibraryBuild(name="cuda_sm_86", architecture="sm_86", status=BuildStatus.NOT_RUN, reason="nvcc is not here")
 REFUSED = LibraryBuild(name="cuda_sm_89", architecture="sm_89", status=BuildStatus.FAILED, reason="error: expected ;")
 HOST = LibraryBuild(name="cpu", architecture="cpu", status=BuildStatus.BUILT)

@@ -18,7 +18,7 @@ from kernels.interface import AttentionFwdParams, Library
 from kernels.library import host_library
 from perf import peers, timer
 from perf.gpu_conditions import GpuProbe
-from perf.model import Case, Device, DType, Operation
+from perf.model import CAUSAL, Case, Device, DType, Operation
 from perf.paired import cuda_sides
 from perf.paired.model import GpuConditions, Side
 from perf.paired.sampling import sample_sides
@@ -33,7 +33,7 @@ CASE = Case(
     seqlen_q=32,
     seqlen_k=48,
     head_dim=16,
-    causal=True,
+    mask=CAUSAL,
 )
 FAST = GpuConditions(sm_clock_hz=1.98e9)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kernels.toolchain import find_cxx
-from perf.model import Case, Device, DType, Metric, Operation, Verdict
+from perf.model import CAUSAL, FULL, Case, Device, DType, Mask, MaskKind, Metric, Operation, Verdict
 from perf.paired.model import Mode, Side
-from perf.paired.planning import compare_static, control_subjects, cuda_kernel_name, plan_case
+from perf.paired.planning import compare_static, control_subjects, cuda_kernel_names, plan_case
 from tests.perf.paired.planned_builds import build_captures, build_library, build_scope, build_side
 
 SLOWER_BF16 = {"attention_fwd_cpu_avx512bf16": "other code"}
@@ -28,7 +29,7 @@ def case(dtype: DType = DType.BF16, head_dim: int = 128, seqlen: int = 64) -> Ca
         seqlen_q=seqlen,
         seqlen_k=seqlen,
         head_dim=head_dim,
-        causal=False,
+        mask=FULL,
     )
 
 
@@ -192,8 +193,33 @@ def test_a_kernel_that_was_not_captured_is_never_identical() -> None:
 
     unknown = plan_case(case(head_dim=64), Device.CUDA, scope)
 
-    assert cuda_kernel_name(case(head_dim=64)) == "attention_fwd<bf16, 64, full>"
+    assert cuda_kernel_names(case(head_dim=64)) == ("attention_fwd<bf16, 64, full>",)
     assert unknown.paired.finding.verdict is Verdict.NOT_RUN
+
+
+@pytest.mark.parametrize(
+    ("changes", "instance"),
+    [
+        ({}, "full"),
+        ({"mask": CAUSAL}, "window"),
+        ({"mask": Mask(MaskKind.WINDOW, 8), "varlen": True}, "window"),
+        ({"mask": Mask(MaskKind.DOCUMENT, 8)}, "plan"),
+        ({"softcap": 30.0}, "any"),
+        ({"mask": Mask(MaskKind.BLOCKS, 50), "alibi": True}, "any"),
+    ],
+)
+def test_the_mask_chooses_the_instance(changes: dict[str, Any], instance: str) -> None:
+    """As the host code of the kernels does."""
+    assert cuda_kernel_names(replace(case(), **changes)) == (f"attention_fwd<bf16, 128, {instance}>",)
+
+
+def test_a_backward_pass_is_three_kernels() -> None:
+    """In the order of their launches; the first and the last know no mask."""
+    assert cuda_kernel_names(replace(case(), operation=Operation.ATTENTION_BWD)) == (
+        "attention_bwd_delta<bf16, 128>",
+        "attention_bwd<bf16, 128, full>",
+        "attention_bwd_dq<bf16, 128>",
+    )
 
 
 def test_static_figures_are_held_against_the_base_by_name() -> None:

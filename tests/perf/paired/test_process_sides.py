@@ -27,7 +27,7 @@ def write_checkout(root: Path, body: str) -> Path:
 def make_sides(base: Path, candidate: Path) -> Sides:
     """Both sides, started."""
     arguments = {
-        "case": {**CASE, "causal": False},
+        "case": {**CASE, "mask": "full"},
         "device": "cpu",
         "threads": 1,
         "roots": {"base": str(base), "candidate": str(candidate)},

@@ -16,7 +16,22 @@ from hypothesis import strategies as st
 from kernels.errors import RoofgateError
 from kernels.workspace import Workspace
 from perf.findings import Comparison
-from perf.model import Case, Device, DType, Gpu, Interval, Machine, Metric, Operation, Problem, Verdict
+from perf.model import (
+    CAUSAL,
+    FULL,
+    Case,
+    Device,
+    DType,
+    Gpu,
+    Interval,
+    Machine,
+    Mask,
+    MaskKind,
+    Metric,
+    Operation,
+    Problem,
+    Verdict,
+)
 from perf.paired.model import (
     Block,
     Conditions,
@@ -40,6 +55,7 @@ NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 MAYBE = st.none() | NUMBER
 SECONDS = st.floats(1e-9, 1e6)
 INTERVALS = st.builds(Interval, low=NUMBER, high=NUMBER, confidence=NUMBER)
+MASKS = [Mask(MaskKind.WINDOW, 256), Mask(MaskKind.PREFIX, 128), Mask(MaskKind.BLOCKS, 90)]
 CASES = st.builds(
     Case,
     operation=st.sampled_from(Operation),
@@ -50,7 +66,9 @@ CASES = st.builds(
     seqlen_q=SIZE,
     seqlen_k=SIZE,
     head_dim=SIZE,
-    causal=st.booleans(),
+    mask=st.sampled_from([FULL, CAUSAL, *MASKS]),
+    softcap=st.sampled_from([0.0, 0.5, 30.0, 1e-07]),
+    alibi=st.booleans(),
 )
 GPU_CONDITIONS = st.builds(
     GpuConditions,

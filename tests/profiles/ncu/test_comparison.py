@@ -110,7 +110,7 @@ def test_the_sentence_has_the_numbers(cause: str, words: tuple[str, ...]) -> Non
 )
 def test_a_cause_is_placed_at_its_line(wavefronts: int, where: str) -> None:
     """The simulated layer knows which line makes most of the wavefronts: that which calls the loading function."""
-    lines = build_counted_kernel("attention_fwd<bf16, 64, causal>", "sm_90a", wavefronts=wavefronts)
+    lines = build_counted_kernel("attention_fwd<bf16, 64, window>", "sm_90a", wavefronts=wavefronts)
     planted = base_launch(PLANTED["shared-memory wavefronts"])
     cause = compare([base_launch()], [planted], lines=lines).causes[0]
     assert where in cause.sentence

@@ -17,7 +17,7 @@ from profiles.ncu.model import Launch, Report
 from tests.profiles.ncu.hand_made import BASE, base_launch, build_launch
 from tests.source_builders import build_counted_kernel, build_simulated_capture, build_source_counters
 
-NAME = "attention_fwd<bf16, 64, causal>"
+NAME = "attention_fwd<bf16, 64, window>"
 TIME = "gpu__time_duration.sum"
 STATIC = Capture(
     kernel=NAME,

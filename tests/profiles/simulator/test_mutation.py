@@ -178,7 +178,7 @@ def subject(cuda_build: BuildRecord) -> Subject:
     texts = [Path(code.ptx).read_text() for code in library.device_code]
     for module in map(parse_module, texts):
         for symbol, name in kernel_names(list(module.kernels)).items():
-            if name == "attention_fwd<bf16, 64, causal>":
+            if name == "attention_fwd<bf16, 64, window>":
                 return Subject(name, symbol, "sm_80", module)
     raise AssertionError("the build lacks the kernel")
 
@@ -316,7 +316,7 @@ def test_a_missed_mutant_counts_though_a_reason_is_known() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"kernel": "*causal>"},
+        {"kernel": "*plan>"},
         {"lines": ("x = y",)},
         {"lines": ("x = y - z;", "elsewhere();")},
         {"instruction": "add.f32 *"},

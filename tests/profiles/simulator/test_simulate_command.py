@@ -43,7 +43,7 @@ def test_a_clean_case_prints_its_counts_and_passes(cuda_build: BuildRecord, caps
     printed = capsys.readouterr().out
 
     assert f"{CASE} on sm_80, simulated from PTX, races checked" in printed
-    assert "attention_fwd<bf16, 64, causal>: grid" in printed
+    assert "attention_fwd<bf16, 64, window>: grid" in printed
     assert printed.count("warp-instructions") == 1
     assert re.search(r"tensor +[\d,]+ +\d+\.\d%", printed)
     assert re.search(r"shared wavefronts/request +1\.00 ", printed)
@@ -59,7 +59,7 @@ def test_a_missing_barrier_is_shown_with_both_lines_and_how_to_replay(
     assert simulate(Request(case=CASE, seeds=(4, 5)), record) == EXIT_REGRESSION
     printed = capsys.readouterr().out
     block = printed[printed.index("    shared-race: ") :].split("\n\n")[0]
-    assert "kernel    attention_fwd<bf16, 64, causal>" in block
+    assert "kernel    attention_fwd<bf16, 64, window>" in block
     assert len(re.findall(r"kernels/csrc/\S+:\d+ \| \S", block)) >= 2
     assert re.search(r"by        block \(\d+, 0, 0\), warp \d, lanes? ", block)
     assert re.search(r"address   shared 0x[0-9a-f]+, \d+ bytes", block)
