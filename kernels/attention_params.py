@@ -31,10 +31,14 @@ _WORKSPACE_ALIGNMENT_BYTES = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sequences:
-    """Where the sequences of a batch lie in a tensor [total, heads, head_dim]."""
+    """Where the sequences of a batch lie in a tensor [total, heads, head_dim].
+
+    Build it with :mod:`kernels.attention_inputs`, which looks at the offsets once, so that no call has to.
+    """
 
     offsets: torch.Tensor  # int32 [batch + 1], from 0 up to total
     longest: int
+    total: int | None = None  # positions of the tensor that the offsets were checked for; None: nobody checked them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

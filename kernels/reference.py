@@ -26,13 +26,11 @@ def attention(
         float64. A row without a visible key has O = 0 and LSE = -inf.
     """
     answers = [attend(*item) for item in items(q.double(), k.double(), v.double(), options)]
+    if not answers:  # then Q has no elements either
+        return q.double(), q.new_zeros(q.shape[:3] if q.dim() == 4 else (q.shape[1], 0), dtype=torch.float64)
     outputs, sums = [answer[0] for answer in answers], [answer[1] for answer in answers]
     if options.sequences_q is None:
-        empty = q.new_zeros(q.shape, dtype=torch.float64)
-        return torch.stack(outputs) if outputs else empty, torch.stack(sums) if sums else empty[..., 0]
-    covered = int(options.sequences_q.offsets[-1])
-    outputs.append(q.new_zeros(q.shape[1], q.shape[0] - covered, q.shape[2], dtype=torch.float64))
-    sums.append(q.new_full((q.shape[1], q.shape[0] - covered), -torch.inf, dtype=torch.float64))
+        return torch.stack(outputs), torch.stack(sums)
     return torch.cat(outputs, dim=1).transpose(0, 1), torch.cat(sums, dim=1)
 
 

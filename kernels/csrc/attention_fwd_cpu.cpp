@@ -2,8 +2,11 @@
 // the call into items and runs them.
 #include "attention_fwd_cpu.h"
 
-#include <algorithm>
+#include <math.h>
 
+#include <new>
+
+#include "attention_fwd_cpu_items.h"
 #include "cpu_isa.h"
 #include "cpu_thread_pool.h"
 
@@ -12,12 +15,6 @@ namespace {
 
 constexpr int32_t kHeadDimGranule = 16;
 constexpr int32_t kMaxHeadDim = 256;
-// Packing a tile of K and V costs as much as 5 query rows of arithmetic on it, so some hundred rows
-// hide it; but their packed Q and O have to stay in the L2 cache.
-constexpr int64_t kMaxTilesPerItem = 16;
-constexpr int64_t kItemBytes = 384 * 1024;
-// Enough items for the last ones to even out the finish of the threads.
-constexpr int32_t kItemsPerThread = 8;
 
 bool is_aligned(const void* pointer, size_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
@@ -29,6 +26,31 @@ roofgate_status check_shape(const roofgate_attention_problem& p) {
   }
   if (p.heads_q > 0 && (p.heads_kv == 0 || p.heads_q % p.heads_kv != 0)) return ROOFGATE_BAD_SHAPE;
   return ROOFGATE_OK;
+}
+
+// Host memory, so the offsets themselves can be held to the sizes of the tensors.
+roofgate_status check_sequences(const roofgate_attention_problem& p) {
+  if (p.cu_seqlens_q == nullptr) return ROOFGATE_OK;
+  if (p.cu_seqlens_q[0] < 0 || p.cu_seqlens_k[0] < 0) return ROOFGATE_BAD_SHAPE;
+  for (int32_t b = 0; b < p.batch; ++b) {
+    const int64_t queries = int64_t{p.cu_seqlens_q[b + 1]} - p.cu_seqlens_q[b];
+    const int64_t keys = int64_t{p.cu_seqlens_k[b + 1]} - p.cu_seqlens_k[b];
+    if (queries < 0 || keys < 0 || queries > p.seqlen_q || keys > p.seqlen_k) {
+      return ROOFGATE_BAD_SHAPE;
+    }
+  }
+  return p.cu_seqlens_q[p.batch] > p.total_q ? ROOFGATE_BAD_SHAPE : ROOFGATE_OK;
+}
+
+roofgate_status check_mask(const roofgate_attention_problem& p) {
+  const bool has_sequences = p.cu_seqlens_q != nullptr;
+  const bool has_window = p.window_left != -1 || p.window_right != -1;
+  if (has_sequences != (p.cu_seqlens_k != nullptr)) return ROOFGATE_BAD_MASK;
+  if (p.window_left < -1 || p.window_right < -1) return ROOFGATE_BAD_MASK;
+  if (!(p.softcap >= 0) || isinf(p.softcap)) return ROOFGATE_BAD_MASK;
+  if (p.plan.tiles == nullptr) return ROOFGATE_OK;
+  // Without a partial tile nobody reads the bits, and without an order the items come as they lie.
+  return has_sequences || has_window ? ROOFGATE_BAD_MASK : ROOFGATE_OK;
 }
 
 // Pointers matter only where an element stands behind them.
@@ -53,12 +75,14 @@ roofgate_status check(const roofgate_attention_fwd_params& params) {
     return ROOFGATE_UNSUPPORTED_HEAD_DIM;
   }
   if (const roofgate_status status = check_shape(p)) return status;
+  if (const roofgate_status status = check_mask(p)) return status;
+  if (const roofgate_status status = check_sequences(p)) return status;
   return check_pointers(params);
 }
 
 const AttentionFwdKernel& kernel_for(roofgate_isa isa, int32_t dtype) {
 #if defined(__x86_64__)
-  if (isa == ROOFGATE_ISA_AVX512_BF16 && dtype == ROOFGATE_BF16) return kAttentionFwdAvx512Bf16;
+  if (isa >= ROOFGATE_ISA_AVX512_BF16 && dtype == ROOFGATE_BF16) return kAttentionFwdAvx512Bf16;
   if (isa >= ROOFGATE_ISA_AVX512) return kAttentionFwdAvx512;
   if (isa == ROOFGATE_ISA_AVX2) return kAttentionFwdAvx2;
 #endif
@@ -66,24 +90,18 @@ const AttentionFwdKernel& kernel_for(roofgate_isa isa, int32_t dtype) {
   return kAttentionFwdPortable;
 }
 
-int64_t divide_up(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
-
-AttentionFwdTask cut_into_items(const roofgate_attention_fwd_params& params,
-                                int32_t rows_per_tile) {
-  const roofgate_attention_problem& p = params.problem;
+roofgate_status run(const roofgate_attention_fwd_params& params, const AttentionFwdKernel& kernel) {
   AttentionFwdTask task{};
   task.params = params;
-  task.group = p.heads_q / p.heads_kv;
-  task.rows = static_cast<int64_t>(p.seqlen_q) * task.group;
-  const int64_t tiles = divide_up(task.rows, rows_per_tile) * p.batch * p.heads_kv;
-  const int64_t wanted_items = int64_t{kItemsPerThread} * std::max(p.threads, 1);
-  const int64_t tile_bytes = int64_t{rows_per_tile} * p.head_dim * 2 * int64_t{sizeof(float)};
-  const int64_t most_tiles = std::clamp<int64_t>(kItemBytes / tile_bytes, 1, kMaxTilesPerItem);
-  task.tiles_per_item =
-      static_cast<int32_t>(std::clamp(tiles / wanted_items, int64_t{1}, most_tiles));
-  task.rows_per_item = task.tiles_per_item * rows_per_tile;
-  task.chunks = divide_up(task.rows, task.rows_per_item);
-  return task;
+  try {
+    const std::vector<AttentionFwdChunk> chunks = cut_into_chunks(kernel.rows_per_tile, &task);
+    task.chunks = chunks.data();
+    const int64_t items = static_cast<int64_t>(chunks.size()) * params.problem.heads_kv;
+    return run_items(params.problem.threads, items, kernel.scratch_bytes(task), kernel.run_item,
+                     &task);
+  } catch (const std::bad_alloc&) {
+    return ROOFGATE_OUT_OF_MEMORY;
+  }
 }
 
 }  // namespace
@@ -98,8 +116,5 @@ extern "C" int roofgate_attention_fwd(const roofgate_attention_fwd_params* param
   if (const roofgate_status status = resolve_isa(p.isa, &isa)) return status;
   if (p.batch == 0 || p.heads_q == 0 || p.seqlen_q == 0) return ROOFGATE_OK;
 
-  const AttentionFwdKernel& kernel = kernel_for(isa, p.dtype);
-  const AttentionFwdTask task = cut_into_items(*params, kernel.rows_per_tile);
-  return run_items(p.threads, task.chunks * p.batch * p.heads_kv, kernel.scratch_bytes(task),
-                   kernel.run_item, &task);
+  return run(*params, kernel_for(isa, p.dtype));
 }

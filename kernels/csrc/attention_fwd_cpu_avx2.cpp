@@ -37,11 +37,25 @@ struct Avx2 {
   static ROOFGATE_INLINE Vector select_greater(Vector a, Vector b, Vector chosen, Vector other) {
     return _mm256_blendv_ps(other, chosen, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
   }
-  // -inf in the lanes that do not see `key`.
-  static ROOFGATE_INLINE Vector hide_after(Vector scores, const int32_t* last_key, int32_t key) {
-    const __m256i last = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(last_key));
-    const __m256i hidden = _mm256_cmpgt_epi32(_mm256_set1_epi32(key), last);
+  // -inf in the lanes whose word lacks the bit.
+  static ROOFGATE_INLINE Vector hide_without_bit(Vector scores, const uint32_t* words, int bit) {
+    const __m256i word = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const __m256i hidden = _mm256_cmpeq_epi32(_mm256_and_si256(word, _mm256_set1_epi32(1 << bit)),
+                                              _mm256_setzero_si256());
     return _mm256_blendv_ps(scores, _mm256_set1_ps(-__builtin_inff()), _mm256_castsi256_ps(hidden));
+  }
+
+  static ROOFGATE_INLINE Vector divide(Vector a, Vector b) { return _mm256_div_ps(a, b); }
+  // a * b + c
+  static ROOFGATE_INLINE Vector fused(Vector a, Vector b, Vector c) {
+    return _mm256_fmadd_ps(a, b, c);
+  }
+  static ROOFGATE_INLINE Vector absolute(Vector v) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
+  }
+  // `magnitude`, which is not negative, with the sign of v.
+  static ROOFGATE_INLINE Vector with_sign(Vector magnitude, Vector v) {
+    return _mm256_or_ps(magnitude, _mm256_and_ps(v, _mm256_set1_ps(-0.0f)));
   }
 
   static ROOFGATE_INLINE Operand load_operand(const uint32_t* p) {

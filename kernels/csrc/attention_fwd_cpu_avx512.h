@@ -38,11 +38,22 @@ struct Avx512Vectors {
   static ROOFGATE_INLINE Vector select_greater(Vector a, Vector b, Vector chosen, Vector other) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), other, chosen);
   }
-  // -inf in the lanes that do not see `key`.
-  static ROOFGATE_INLINE Vector hide_after(Vector scores, const int32_t* last_key, int32_t key) {
+  // -inf in the lanes whose word lacks the bit.
+  static ROOFGATE_INLINE Vector hide_without_bit(Vector scores, const uint32_t* words, int bit) {
     const __mmask16 visible =
-        _mm512_cmpge_epi32_mask(_mm512_loadu_si512(last_key), _mm512_set1_epi32(key));
+        _mm512_test_epi32_mask(_mm512_loadu_si512(words), _mm512_set1_epi32(1 << bit));
     return _mm512_mask_blend_ps(visible, _mm512_set1_ps(-__builtin_inff()), scores);
+  }
+
+  static ROOFGATE_INLINE Vector divide(Vector a, Vector b) { return _mm512_div_ps(a, b); }
+  // a * b + c
+  static ROOFGATE_INLINE Vector fused(Vector a, Vector b, Vector c) {
+    return _mm512_fmadd_ps(a, b, c);
+  }
+  static ROOFGATE_INLINE Vector absolute(Vector v) { return _mm512_abs_ps(v); }
+  // `magnitude`, which is not negative, with the sign of v.
+  static ROOFGATE_INLINE Vector with_sign(Vector magnitude, Vector v) {
+    return _mm512_or_ps(magnitude, _mm512_and_ps(v, _mm512_set1_ps(-0.0f)));
   }
 
   // 2^x for x <= kHeadroom, exactly 1 at 0 and exactly 0 up to -127. x = n + i/16 + f with |f| <=

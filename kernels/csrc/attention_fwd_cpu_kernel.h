@@ -29,8 +29,6 @@
 namespace roofgate {
 namespace {
 
-constexpr double kLog2E = 1.44269504088896340736;
-
 template <class Simd, class Element>
 class AttentionFwdItem {
  public:
@@ -62,7 +60,8 @@ class AttentionFwdItem {
         params_(task.params),
         problem_(task.params.problem),
         head_dim_(problem_.head_dim),
-        scaling_(scaling_of(problem_.scale)) {}
+        change_(problem_, fabs(double{problem_.scale})),
+        scaling_(change_.is_needed() ? Scaling{1.0f, kHeadroom} : scaling_of(problem_.scale)) {}
 
   // A scale of zero becomes the smallest positive one, so that -inf stays hidden and no product
   // counts; a NaN stays one.
@@ -95,36 +94,48 @@ class AttentionFwdItem {
   }
 
   void select(int64_t index) {
-    const int64_t heads = int64_t{problem_.batch} * problem_.heads_kv;
-    const int64_t chunk = task_.chunks - 1 - index / heads;  // causal: the long rows come first
-    batch_ = index % heads / problem_.heads_kv;
-    head_kv_ = index % heads % problem_.heads_kv;
-    first_row_ = chunk * task_.rows_per_item;
-    const int64_t rows_left = task_.rows - first_row_;
+    const AttentionFwdChunk& chunk = task_.chunks[index / problem_.heads_kv];
+    batch_ = chunk.batch;
+    head_kv_ = index % problem_.heads_kv;
+    sequence_ = sequence_at(problem_, batch_);
+    first_row_ = chunk.first_row;
+    const int64_t rows_left = int64_t{sequence_.queries} * task_.group - first_row_;
     rows_ = static_cast<int>(rows_left < task_.rows_per_item ? rows_left : task_.rows_per_item);
+    tile_count_ = (rows_ + Tile::kRows - 1) / Tile::kRows;
   }
 
   void compute() {
-    const int tiles = (rows_ + Tile::kRows - 1) / Tile::kRows;
-    for (int t = 0; t < tiles; ++t) load_tile(t);
-    const int32_t last_key = tiles_[tiles - 1].max_last_key;  // rows are in order of position
-    for (int64_t key = 0; key <= last_key; key += kTileKeys) {
-      pack_key_tile(key, last_key + 1 - key);
-      for (int t = 0; t < tiles; ++t) {
+    KeyRange keys = {INT64_MAX, 0};
+    for (int t = 0; t < tile_count_; ++t) {
+      load_tile(t);
+      const KeyRange range = tiles_[t].mask.keys();
+      if (range.first < keys.first) keys.first = range.first;
+      if (range.end > keys.end) keys.end = range.end;
+    }
+    int64_t next = 0;
+    for (int64_t key = next_visible(keys.first / kTileKeys * kTileKeys, keys.end); key < keys.end;
+         key = next) {
+      next = next_visible(key + kTileKeys, keys.end);
+      pack_key_tile(key, next, keys.end);
+      for (int t = 0; t < tile_count_; ++t) {
         attend(tiles_[t], key_tile_, head_dim_, scaling_, probabilities_);
       }
     }
-    for (int t = 0; t < tiles; ++t) store_tile(t);
+    for (int t = 0; t < tile_count_; ++t) store_tile(t);
+  }
+
+  // The first key tile from `key` on that a query tile needs; `end` or more where there is none.
+  int64_t next_visible(int64_t key, int64_t end) const {
+    for (; key < end; key += kTileKeys) {
+      for (int t = 0; t < tile_count_; ++t) {
+        if (tiles_[t].mask.sees(key)) return key;
+      }
+    }
+    return key;
   }
 
   Row row_at(int64_t row) const {
     return {head_kv_ * task_.group + row % task_.group, row / task_.group};
-  }
-
-  int32_t last_visible_key(int64_t position) const {
-    int64_t last = int64_t{problem_.seqlen_k} - 1;
-    if (problem_.window_right == 0) last += position + 1 - problem_.seqlen_q;
-    return static_cast<int32_t>(last < -1 ? -1 : last);
   }
 
   void load_tile(int t) {
@@ -142,11 +153,11 @@ class AttentionFwdItem {
       tile.reference[row] = kNoReference;
       tile.offset[row] = kNoReference * scaling_.scale_log2;
       tile.sum[row] = tile.rounded_sum[row] = 0.0f;
-      tile.last_key[row] =
-          row < tile.rows ? last_visible_key(row_at(first + row).position) : int32_t{-1};
+      tile.seen[row] = 0;
     }
-    tile.min_last_key = tile.last_key[0];
-    tile.max_last_key = tile.last_key[tile.rows - 1];
+    tile.mask.select(problem_, sequence_, batch_, head_kv_, first, tile.rows);
+    tile.change = change_.is_needed() ? &change_ : nullptr;
+    if (change_.has_slopes()) load_slopes(tile, first);
     const Storage* rows[kLanes];
     for (int column = 0; column < tile.vectors * kLanes; column += kLanes) {
       for (int lane = 0; lane < kLanes; ++lane) {
@@ -157,28 +168,39 @@ class AttentionFwdItem {
     }
   }
 
-  void pack_key_tile(int64_t key, int64_t keys_left) {
-    key_tile_.first_key = static_cast<int32_t>(key);
-    key_tile_.keys = static_cast<int>(keys_left < kTileKeys ? keys_left : kTileKeys);
-    const int padded = round_up(key_tile_.keys, kChunkSteps * Simd::kElementsPerUnit);
-    pack_keys<Simd>(key_rows(key, keys_left), padded, head_dim_, key_tile_.k);
-    pack_values<Simd>(value_rows(key, keys_left), padded, head_dim_, key_tile_.v);
-    prefetch_rows(key_rows(key + kTileKeys, keys_left - kTileKeys), head_dim_);
-    prefetch_rows(value_rows(key + kTileKeys, keys_left - kTileKeys), head_dim_);
+  // Rows that are not in use keep what stood there: it is never read back.
+  void load_slopes(Tile& tile, int64_t first_row) const {
+    const float* const slopes = problem_.alibi_slopes + batch_ * problem_.alibi_batch_stride;
+    for (int row = 0; row < tile.rows; ++row) {
+      const Row at = row_at(first_row + row);
+      tile.diagonal[row] = static_cast<float>(at.position + sequence_.keys - sequence_.queries);
+      tile.slope_log2[row] = static_cast<float>(slopes[at.head] * kLog2E);
+    }
   }
 
-  // The rows of K and V from `key` on, as many as a tile takes.
-  Rows<Element> key_rows(int64_t key, int64_t keys_left) const {
-    return rows_of(problem_.k, problem_.k_stride, key, keys_left);
+  // Packs keys [key, key + kTileKeys), as far as they come before `end`, and asks for those from
+  // `next` on.
+  void pack_key_tile(int64_t key, int64_t next, int64_t end) {
+    key_tile_.first_key = key;
+    const Rows<Element> k = rows_of(problem_.k, problem_.k_stride, key, end);
+    const int padded = round_up(k.count, kChunkSteps * Simd::kElementsPerUnit);
+    pack_keys<Simd>(k, padded, head_dim_, key_tile_.k);
+    pack_values<Simd>(rows_of(problem_.v, problem_.v_stride, key, end), padded, head_dim_,
+                      key_tile_.v);
+    prefetch_rows(rows_of(problem_.k, problem_.k_stride, next, end), head_dim_);
+    prefetch_rows(rows_of(problem_.v, problem_.v_stride, next, end), head_dim_);
   }
-  Rows<Element> value_rows(int64_t key, int64_t keys_left) const {
-    return rows_of(problem_.v, problem_.v_stride, key, keys_left);
+
+  // The rows of K or V in [key, end), as many as a tile takes.
+  Rows<Element> rows_of(const void* tensor, const int64_t* stride, int64_t key, int64_t end) const {
+    return {static_cast<const Storage*>(tensor) + batch_offset(stride) + head_kv_ * stride[1] +
+                (sequence_.first_key + key) * stride[2],
+            stride[2], static_cast<int>(end - key < kTileKeys ? end - key : kTileKeys)};
   }
-  Rows<Element> rows_of(const void* tensor, const int64_t* stride, int64_t key,
-                        int64_t keys_left) const {
-    const int64_t first = batch_ * stride[0] + head_kv_ * stride[1] + key * stride[2];
-    return {static_cast<const Storage*>(tensor) + first, stride[2],
-            static_cast<int>(keys_left < kTileKeys ? keys_left : kTileKeys)};
+
+  // Sequences that lie end to end are one batch.
+  int64_t batch_offset(const int64_t* stride) const {
+    return problem_.cu_seqlens_q == nullptr ? batch_ * stride[0] : 0;
   }
 
   // Divides by the sums and writes O and LSE. A row without a key is zero by definition, whatever
@@ -195,17 +217,16 @@ class AttentionFwdItem {
         rows[lane] = nullptr;
         factors[lane] = 1.0f / tile.rounded_sum[row];
         if (row >= tile.rows) continue;
-        const bool sees_keys = tile.last_key[row] >= 0;
+        const bool sees_keys = tile.seen[row] != 0;
         Storage* const out = output(row_at(first + row));
         if (sees_keys) {
           rows[lane] = out;
         } else {
           memset(out, 0, sizeof(Storage) * head_dim_);
         }
+        const double reference = tile.reference[row] * natural_scale();
         *lse(row_at(first + row)) =
-            sees_keys ? static_cast<float>(tile.reference[row] * fabs(double{problem_.scale}) +
-                                           logf(tile.sum[row]))
-                      : -HUGE_VALF;
+            sees_keys ? static_cast<float>(reference + logf(tile.sum[row])) : -HUGE_VALF;
       }
       unpack_output<Simd, Element>(tile.output + column, factors, head_dim_, rows,
                                    reinterpret_cast<float*>(staging_));
@@ -213,27 +234,39 @@ class AttentionFwdItem {
   }
 
   const Storage* query(Row row) const {
-    const int64_t* const s = problem_.q_stride;
-    return static_cast<const Storage*>(problem_.q) + batch_ * s[0] + row.head * s[1] +
-           row.position * s[2];
+    return static_cast<const Storage*>(problem_.q) + offset_of(row, problem_.q_stride);
   }
   Storage* output(Row row) const {
-    const int64_t* const s = params_.o_stride;
-    return static_cast<Storage*>(params_.o) + batch_ * s[0] + row.head * s[1] + row.position * s[2];
+    return static_cast<Storage*>(params_.o) + offset_of(row, params_.o_stride);
+  }
+  int64_t offset_of(Row row, const int64_t* stride) const {
+    return batch_offset(stride) + row.head * stride[1] +
+           (sequence_.first_query + row.position) * stride[2];
   }
   float* lse(Row row) const {
+    if (problem_.cu_seqlens_q != nullptr) {
+      return params_.lse + row.head * problem_.total_q + sequence_.first_query + row.position;
+    }
     return params_.lse + (batch_ * problem_.heads_q + row.head) * problem_.seqlen_q + row.position;
+  }
+
+  // From what the tile's references count in to natural logarithms.
+  double natural_scale() const {
+    return change_.is_needed() ? 1 / kLog2E : fabs(double{problem_.scale});
   }
 
   const AttentionFwdTask& task_;
   const roofgate_attention_fwd_params& params_;
   const roofgate_attention_problem& problem_;
   const int head_dim_;
+  const ScoreChange change_;
   const Scaling scaling_;
   int64_t batch_ = 0;
   int64_t head_kv_ = 0;
+  Sequence sequence_{};
   int64_t first_row_ = 0;
   int rows_ = 0;
+  int tile_count_ = 0;
   Tile* tiles_ = nullptr;  // [tiles_per_item]
   uint32_t* queries_ = nullptr;
   float* outputs_ = nullptr;

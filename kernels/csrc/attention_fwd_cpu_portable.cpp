@@ -36,10 +36,18 @@ struct Portable {
   static ROOFGATE_INLINE Vector select_greater(Vector a, Vector b, Vector chosen, Vector other) {
     return select(a > b, chosen, other);
   }
-  // -inf in the lanes that do not see `key`.
-  static ROOFGATE_INLINE Vector hide_after(Vector scores, const int32_t* last_key, int32_t key) {
-    const Integers visible = load_bits<Integers>(last_key) >= Integers{key, key, key, key};
+  // -inf in the lanes whose word lacks the bit.
+  static ROOFGATE_INLINE Vector hide_without_bit(Vector scores, const uint32_t* words, int bit) {
+    const Integers visible = (load_bits<Bits>(words) & (1u << bit)) != 0u;
     return select(visible, scores, broadcast(-__builtin_inff()));
+  }
+
+  static ROOFGATE_INLINE Vector divide(Vector a, Vector b) { return a / b; }
+  static ROOFGATE_INLINE Vector fused(Vector a, Vector b, Vector c) { return a * b + c; }
+  static ROOFGATE_INLINE Vector absolute(Vector v) { return (Vector)((Bits)v & 0x7fffffffu); }
+  // `magnitude`, which is not negative, with the sign of v.
+  static ROOFGATE_INLINE Vector with_sign(Vector magnitude, Vector v) {
+    return (Vector)((Bits)magnitude | ((Bits)v & 0x80000000u));
   }
 
   static ROOFGATE_INLINE Operand load_operand(const uint32_t* p) { return load_bits<Vector>(p); }

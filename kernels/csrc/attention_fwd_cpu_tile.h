@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attention_cpu_mask.h"
+#include "attention_cpu_scores.h"
 #include "cpu_compiler.h"
 
 namespace roofgate {
@@ -28,8 +30,8 @@ namespace {
 // A unit is the 32 bits that one multiply-add takes from each operand: two neighbouring bf16 or one
 // fp32. Packed operands are arrays of units; a chunk is eight steps of a multiplication.
 constexpr int kChunkSteps = 8;
-constexpr int kValueColumns = 16;  // of V that are packed side by side; divides head_dim
-constexpr int kTileKeys = 64;      // packed at a time
+constexpr int kValueColumns = 16;     // of V that are packed side by side; divides head_dim
+constexpr int kTileKeys = kMaskKeys;  // packed at a time
 // Longest chain of fp32 additions in a score, in chunks: rounding errors grow with it.
 constexpr int kChainChunks = 16;
 constexpr float kHeadroom = 8.0f;       // log2
@@ -40,7 +42,8 @@ ROOFGATE_INLINE int round_up(int value, int multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// From products Q K^T to exponents of two. Positive: a negative scale negates Q instead.
+// From products Q K^T, or scores in powers of two where these are more than products times a
+// factor, to exponents of two. Positive: a negative scale negates Q instead.
 struct Scaling {
   float scale_log2;
   float headroom;  // kHeadroom as a difference of products
@@ -56,31 +59,56 @@ struct QueryTile {
   alignas(64) float offset[kRows];       // reference * scale_log2
   alignas(64) float sum[kRows];          // of the probabilities
   alignas(64) float rounded_sum[kRows];  // of the probabilities as they meet V
-  alignas(64) int32_t last_key[kRows];   // that the row sees; below 0: none
-  int32_t min_last_key;                  // over the rows in use
-  int32_t max_last_key;
-  int32_t rows;     // in use
-  int32_t vectors;  // that hold rows in use
-  uint32_t* q;      // [units of head_dim][kRows]
-  float* output;    // [head_dim][kRows], not yet normalised
+  alignas(64) uint32_t seen[kRows];      // not 0 where the row has seen a key
+  alignas(64) float diagonal[kRows];     // of ScoreChange, as are the slopes
+  alignas(64) float slope_log2[kRows];
+  RowMask<kRows> mask;
+  const ScoreChange* change;  // null where scores are products times a factor
+  int32_t rows;               // in use
+  int32_t vectors;            // that hold rows in use
+  uint32_t* q;                // [units of head_dim][kRows]
+  float* output;              // [head_dim][kRows], not yet normalised
 };
 
 // Keys on their way through the query tiles.
 struct KeyTile {
   uint32_t* k;  // [units of head_dim / kChunkSteps][kTileKeys][kChunkSteps]
   uint32_t* v;  // [head_dim / kValueColumns][units of kTileKeys][kValueColumns]
-  int32_t first_key;
-  int32_t keys;
+  int64_t first_key;
 };
 
-// Sets scores to -inf where the row does not see the key.
+// The keys of a tile that a query tile attends to: a multiple of a chunk of units.
+template <class Simd>
+struct KeySelection {
+  int first;
+  int end;
+  const MaskBits<QueryTile<Simd>::kRows>* bits;  // null where every row sees them all
+};
+
+// Sets the scores of a block to -inf where the row does not see the key. `key` counts from the
+// start of the key tile.
 template <class Simd, int kVectors>
-ROOFGATE_NOINLINE void hide_keys(const QueryTile<Simd>& tile, int32_t first_key, float* scores) {
+ROOFGATE_NOINLINE void hide_keys(const MaskBits<QueryTile<Simd>::kRows>& bits, int key,
+                                 float* scores) {
+  const uint32_t* const words = bits.halves[key / 32];
   for (int i = 0; i < Simd::kBlockRows; ++i) {
     for (int column = 0; column < kVectors * Simd::kLanes; column += Simd::kLanes) {
       float* const score = scores + i * QueryTile<Simd>::kRows + column;
-      Simd::store(score,
-                  Simd::hide_after(Simd::load(score), tile.last_key + column, first_key + i));
+      Simd::store(score, Simd::hide_without_bit(Simd::load(score), words + column, key % 32 + i));
+    }
+  }
+}
+
+// Turns the products of a block into scores, as far as a factor alone does not.
+template <class Simd, int kVectors>
+ROOFGATE_NOINLINE void change_scores(const QueryTile<Simd>& tile, int64_t first_key,
+                                     float* scores) {
+  const ScoreChange change = *tile.change;
+  for (int i = 0; i < Simd::kBlockRows; ++i) {
+    for (int column = 0; column < kVectors * Simd::kLanes; column += Simd::kLanes) {
+      float* const score = scores + i * QueryTile<Simd>::kRows + column;
+      Simd::store(score, change.apply<Simd>(Simd::load(score), tile.diagonal + column,
+                                            tile.slope_log2 + column, first_key + i));
     }
   }
 }
@@ -296,25 +324,26 @@ ROOFGATE_INLINE void compute_scores(const QueryTile<Simd>& tile, const KeyTile& 
   }
 }
 
-// The probabilities of the first `keys` keys of the tile, a multiple of a chunk of units. The
-// softmax of a block runs beside the multiplication for the next one.
+// The probabilities of the selected keys. The softmax of a block runs beside the multiplication for
+// the next one.
 template <class Simd, int kVectors>
-void compute_probabilities(QueryTile<Simd>& tile, const KeyTile& key_tile, int keys, int head_dim,
-                           const Scaling& scaling, uint32_t* probabilities) {
+void compute_probabilities(QueryTile<Simd>& tile, const KeyTile& key_tile,
+                           const KeySelection<Simd>& keys, int head_dim, const Scaling& scaling,
+                           uint32_t* probabilities) {
   alignas(64) float scores[2][Simd::kBlockRows * QueryTile<Simd>::kRows];
   float* current = scores[0];
   float* next = scores[1];
   NoSoftmax none;
-  compute_scores<Simd, kVectors>(tile, key_tile, 0, head_dim, current, none);
-  for (int key = 0; key < keys; key += Simd::kBlockRows) {
-    const int32_t first_key = key_tile.first_key + key;
-    if (first_key + (Simd::kBlockRows - 1) > tile.min_last_key) {
-      hide_keys<Simd, kVectors>(tile, first_key, current);
+  compute_scores<Simd, kVectors>(tile, key_tile, keys.first, head_dim, current, none);
+  for (int key = keys.first; key < keys.end; key += Simd::kBlockRows) {
+    if (tile.change != nullptr) {
+      change_scores<Simd, kVectors>(tile, key_tile.first_key + key, current);
     }
-    const int units = key / Simd::kElementsPerUnit;
+    if (keys.bits != nullptr) hide_keys<Simd, kVectors>(*keys.bits, key, current);
+    const int units = (key - keys.first) / Simd::kElementsPerUnit;
     BlockSoftmax<Simd, kVectors> softmax(tile, scaling.scale_log2, current,
                                          probabilities + units * QueryTile<Simd>::kRows);
-    if (key + Simd::kBlockRows < keys) {
+    if (key + Simd::kBlockRows < keys.end) {
       compute_scores<Simd, kVectors>(tile, key_tile, key + Simd::kBlockRows, head_dim, next,
                                      softmax);
     }
@@ -325,16 +354,18 @@ void compute_probabilities(QueryTile<Simd>& tile, const KeyTile& key_tile, int k
   }
 }
 
-// O^T += V^T P^T over the first `keys` keys of the tile.
+// O^T += V^T P^T over the selected keys.
 template <class Simd, int kVectors>
-void accumulate_output(QueryTile<Simd>& tile, const KeyTile& key_tile, int keys, int head_dim,
+void accumulate_output(QueryTile<Simd>& tile, const KeyTile& key_tile,
+                       const KeySelection<Simd>& keys, int head_dim,
                        const uint32_t* probabilities) {
   constexpr int kTileUnits = kTileKeys / Simd::kElementsPerUnit;
-  const int chunks = keys / Simd::kElementsPerUnit / kChunkSteps;
+  const int chunks = (keys.end - keys.first) / Simd::kElementsPerUnit / kChunkSteps;
+  const uint32_t* const first = key_tile.v + keys.first / Simd::kElementsPerUnit * kValueColumns;
   NoSoftmax none;
   for (int d = 0; d < head_dim; d += Simd::kBlockRows) {
     const uint32_t* const values =
-        key_tile.v + d / kValueColumns * (kTileUnits * kValueColumns) + d % kValueColumns;
+        first + d / kValueColumns * (kTileUnits * kValueColumns) + d % kValueColumns;
     multiply_block<Simd, kVectors, 1, kValueColumns>(
         values, kChunkSteps * kValueColumns, probabilities, chunks,
         tile.output + static_cast<ptrdiff_t>(d) * QueryTile<Simd>::kRows, true, none);
@@ -342,20 +373,34 @@ void accumulate_output(QueryTile<Simd>& tile, const KeyTile& key_tile, int keys,
 }
 
 template <class Simd, int kVectors>
-void attend_vectors(QueryTile<Simd>& tile, const KeyTile& key_tile, int keys, int head_dim,
-                    const Scaling& scaling, uint32_t* probabilities) {
+void attend_vectors(QueryTile<Simd>& tile, const KeyTile& key_tile, const KeySelection<Simd>& keys,
+                    int head_dim, const Scaling& scaling, uint32_t* probabilities) {
   compute_probabilities<Simd, kVectors>(tile, key_tile, keys, head_dim, scaling, probabilities);
   accumulate_output<Simd, kVectors>(tile, key_tile, keys, head_dim, probabilities);
+}
+
+// Remembers which rows have seen a key.
+template <class Simd>
+ROOFGATE_INLINE void note_seen(QueryTile<Simd>& tile, const KeySelection<Simd>& keys) {
+  for (int row = 0; row < QueryTile<Simd>::kRows; ++row) {
+    tile.seen[row] |=
+        keys.bits == nullptr ? 1 : keys.bits->halves[0][row] | keys.bits->halves[1][row];
+  }
 }
 
 // Takes a query tile through the keys of a key tile that any of its rows sees.
 template <class Simd>
 void attend(QueryTile<Simd>& tile, const KeyTile& key_tile, int head_dim, const Scaling& scaling,
             uint32_t* probabilities) {
-  const int64_t visible = int64_t{tile.max_last_key} + 1 - key_tile.first_key;
-  if (visible <= 0) return;
-  const int seen = visible < key_tile.keys ? static_cast<int>(visible) : key_tile.keys;
-  const int keys = round_up(seen, kChunkSteps * Simd::kElementsPerUnit);
+  constexpr int kGranule = kChunkSteps * Simd::kElementsPerUnit;
+  MaskBits<QueryTile<Simd>::kRows> bits;
+  const Visibility visibility = tile.mask.look(key_tile.first_key, bits);
+  if (visibility == Visibility::kNone) return;
+  KeySelection<Simd> keys = {0, kTileKeys, nullptr};
+  if (visibility == Visibility::kSome) {
+    keys = {bits.first_key / kGranule * kGranule, round_up(bits.end_key, kGranule), &bits};
+  }
+  note_seen(tile, keys);
   static_assert(Simd::kTileVectors == 2, "both widths are instantiated here");
   if (tile.vectors == 2) {
     attend_vectors<Simd, 2>(tile, key_tile, keys, head_dim, scaling, probabilities);

@@ -4,76 +4,16 @@
 
 #include <cstdint>
 
-#include "attention_sm80_memory.cuh"
+#include "attention_fwd_sm80_scores.cuh"
 #include "attention_fwd_sm80_softmax.cuh"
 #include "attention_fwd_sm80_tiles.cuh"
+#include "attention_fwd_sm80_walk.cuh"
+#include "attention_fwd_sm80_work.cuh"
+#include "attention_mask.cuh"
+#include "attention_sm80_memory.cuh"
 #include "ptx.cuh"
 
 namespace roofgate {
-
-struct AttentionForwardArguments {
-  const uint16_t* q;
-  const uint16_t* k;
-  const uint16_t* v;
-  uint16_t* o;
-  float* lse;
-  int64_t q_stride[3];  // elements: batch, head, position
-  int64_t k_stride[3];
-  int64_t v_stride[3];
-  int64_t o_stride[3];
-  int32_t batch_heads;  // batch * heads_q
-  int32_t heads_q;
-  int32_t queries_per_kv_head;
-  int32_t seqlen_q;
-  int32_t seqlen_k;
-  int32_t q_tiles;          // of one head
-  int32_t heads_per_group;  // heads whose tiles are in flight together
-  float scale_log2;         // softmax scale * log2(e)
-};
-
-// The part of the problem that one thread block computes.
-struct AttentionWork {
-  int batch;
-  int head_q;
-  int head_kv;
-  int first_query;
-};
-
-// Blocks start in the order of blockIdx.x. Within a group of heads the last queries go first, since
-// under a causal mask they see the most keys, and the light tiles fill the gaps at the end. A group
-// is as many heads as have their K and V in L2 together. Counting backwards puts the incomplete
-// group first.
-__device__ __forceinline__ AttentionWork attention_work(const AttentionForwardArguments& arguments,
-                                                        uint32_t block_index, int block_q) {
-  const int index = static_cast<int>(gridDim.x - 1 - block_index);
-  const int group_size = arguments.heads_per_group * arguments.q_tiles;
-  const int first_head = index / group_size * arguments.heads_per_group;
-  const int heads = min(arguments.heads_per_group, arguments.batch_heads - first_head);
-  const int index_in_group = index % group_size;
-  const int batch_head = first_head + index_in_group % heads;
-  const int head_q = batch_head % arguments.heads_q;
-  return {batch_head / arguments.heads_q, head_q, head_q / arguments.queries_per_kv_head,
-          index_in_group / heads * block_q};
-}
-
-// Key tiles [0, full) need no mask; [full, end) reach past the last key or above the diagonal.
-struct KeyTiles {
-  int full;
-  int end;
-};
-
-template <class Config>
-__device__ __forceinline__ KeyTiles key_tiles(int first_query, int seqlen_q, int seqlen_k) {
-  constexpr int kBlockK = Config::kBlockK;
-  if constexpr (!Config::kCausal) {
-    return {seqlen_k / kBlockK, (seqlen_k + kBlockK - 1) / kBlockK};
-  } else {
-    const int end_query = min(first_query + Config::kBlockQ, seqlen_q);
-    const int visible_to_first = max(first_query + 1 + seqlen_k - seqlen_q, 0);
-    const int visible_to_last = max(end_query + seqlen_k - seqlen_q, 0);
-    return {visible_to_first / kBlockK, (visible_to_last + kBlockK - 1) / kBlockK};
-  }
-}
 
 // scores[queries of the warp, keys of the tile] = Q K^T, not yet scaled. `q_kept` holds the Q
 // fragments if the tile keeps them in registers; else they are read again.
@@ -137,45 +77,65 @@ __device__ __forceinline__ void multiply_probabilities_by_values(
   }
 }
 
-// One thread's view of its block's work. All members end up in registers.
+// What the main loop seldom needs, which waits in shared memory: registers are what it lacks. So
+// the members are volatile, or the compiler would read them ahead and keep them.
+struct BlockNotes {
+  volatile int first_query;
+  volatile int queries;  // of the sequence
+  volatile int keys;
+  volatile float slope_log2;           // of ALiBi
+  const int32_t* volatile plan_tiles;  // of the block's first query
+  const uint16_t* volatile k;          // of the block's sequence and head
+  const uint16_t* volatile v;
+
+  __device__ SequenceLengths lengths() const { return {queries, keys}; }
+};
+static_assert(sizeof(BlockNotes) == kNotesBytes);
+
+// One thread's view of its block's work. All members but the notes end up in registers.
 template <class Config>
 class AttentionBlock {
  public:
-  __device__ AttentionBlock(const AttentionForwardArguments& arguments, uint32_t shared_memory)
-      : AttentionBlock(arguments, attention_work(arguments, blockIdx.x, Config::kBlockQ),
-                       shared_memory) {}
+  __device__ AttentionBlock(const AttentionForwardArguments& arguments, const AttentionWork& work,
+                            unsigned char* shared_memory)
+      : arguments_(arguments),
+        notes_(*reinterpret_cast<BlockNotes*>(shared_memory + Config::kNotesOffset)),
+        q_tile_(ptx::shared_address(shared_memory)),
+        k_tile_(q_tile_ + Config::kQBytes),
+        v_tile_(k_tile_ + Config::kKvBytes),
+        q_address_(row_fragment_address<kRowBytes>(q_tile_ + warp_row() * kRowBytes, lane())),
+        k_address_(column_fragment_address<kRowBytes>(k_tile_, lane())),
+        v_address_(row_fragment_address<kRowBytes>(v_tile_, lane())) {
+    take_notes(work);
+  }
 
-  __device__ __forceinline__ void attend_to_all_keys() {
-    const KeyTiles tiles =
-        key_tiles<Config>(work_.first_query, arguments_.seqlen_q, arguments_.seqlen_k);
-    int tile = tiles.end - 1;
-    if (tile < 0) return;
-    load_first(tile);
-    // Backwards: the tiles with a mask come first, and only the first copy of K can reach past its
-    // end.
-    for (; tile >= tiles.full; --tile) attend<true>(tile);
-    for (; tile >= 0; --tile) attend<false>(tile);
+  __device__ __forceinline__ void attend_to_all_keys(const AttentionWork& work) {
+    if constexpr (Config::kMaskPerTile) {
+      attend_to_tiles_found(work);
+    } else {
+      attend_to_range_of_tiles(work);
+    }
   }
 
   __device__ __forceinline__ void store() {
-    softmax_.finish(output_, arguments_.scale_log2);
+    softmax_.finish(output_, softmax_scale());
     // Computed anew: kept across the loop, it would take registers that the loop needs.
-    const AttentionWork work = attention_work(arguments_, ptx::opaque(blockIdx.x), Config::kBlockQ);
-    const int64_t batch = work.batch;
+    const AttentionWork work = attention_work<Config>(arguments_, ptx::opaque(blockIdx.x));
     const int first_query = work.first_query + warp_row();
     store_rows<typename Config::Element, kRowBytes>(
         output_, q_tile_ + warp_row() * kRowBytes,
-        arguments_.o + batch * arguments_.o_stride[0] + work.head_q * arguments_.o_stride[1],
-        arguments_.o_stride[2], first_query, arguments_.seqlen_q, lane());
+        arguments_.o +
+            head_offset(arguments_, arguments_.o_stride, work.batch, work.head_q, work.first_row_q),
+        arguments_.o_stride[2], first_query, work.lengths.queries, lane());
 
-    float* lse = arguments_.lse + (batch * arguments_.heads_q + work.head_q) * arguments_.seqlen_q;
     if (lane() % 4 != 0) return;
+    float* lse = arguments_.lse + lse_offset(arguments_, work);
 #pragma unroll
     for (int block = 0; block < Config::kRowBlocks; ++block) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int query = first_query + block * 16 + half * 8 + lane() / 4;
-        if (query < arguments_.seqlen_q) lse[query] = softmax_.maximum[block][half];
+        if (query < work.lengths.queries) lse[query] = softmax_.maximum[block][half];
       }
     }
   }
@@ -183,36 +143,110 @@ class AttentionBlock {
  private:
   static constexpr int kRowBytes = Config::kRowBytes;
   static constexpr int kBlockK = Config::kBlockK;
+  static constexpr bool kHasWindow =
+      Config::kMask == MaskKind::kWindow || Config::kMask == MaskKind::kAny;
   using Copier = TileCopier<kRowBytes, Config::kThreads>;
-
-  __device__ AttentionBlock(const AttentionForwardArguments& arguments, const AttentionWork& work,
-                            uint32_t shared_memory)
-      : arguments_(arguments),
-        work_(work),
-        q_tile_(shared_memory),
-        k_tile_(q_tile_ + Config::kQBytes),
-        v_tile_(k_tile_ + Config::kKvBytes),
-        k_copier_(head_start(arguments.k, arguments.k_stride, work.head_kv), arguments.k_stride[2]),
-        v_copier_(head_start(arguments.v, arguments.v_stride, work.head_kv), arguments.v_stride[2]),
-        q_address_(row_fragment_address<kRowBytes>(q_tile_ + warp_row() * kRowBytes, lane())),
-        k_address_(column_fragment_address<kRowBytes>(k_tile_, lane())),
-        v_address_(row_fragment_address<kRowBytes>(v_tile_, lane())) {}
 
   static __device__ int lane() { return threadIdx.x % 32; }
   static __device__ int warp_row() { return threadIdx.x / 32 * Config::kRowsPerWarp; }
 
-  __device__ const uint16_t* head_start(const uint16_t* tensor, const int64_t (&stride)[3],
-                                        int head) const {
-    return tensor + work_.batch * stride[0] + head * stride[1];
+  __device__ __forceinline__ void take_notes(const AttentionWork& work) {
+    if (threadIdx.x == 0) {
+      notes_.first_query = work.first_query;
+      notes_.queries = work.lengths.queries;
+      notes_.keys = work.lengths.keys;
+      notes_.k = arguments_.k + head_offset(arguments_, arguments_.k_stride, work.batch,
+                                            work.head_kv, work.first_row_k);
+      notes_.v = arguments_.v + head_offset(arguments_, arguments_.v_stride, work.batch,
+                                            work.head_kv, work.first_row_k);
+      if (has_plan()) notes_.plan_tiles = first_plan_tile(arguments_, work);
+      if (Config::kMask == MaskKind::kAny && arguments_.alibi_slopes != nullptr) {
+        notes_.slope_log2 =
+            kLog2E *
+            arguments_.alibi_slopes[work.batch * arguments_.alibi_batch_stride + work.head_q];
+      }
+    }
+    __syncthreads();
   }
 
-  // Q and the last tile of K.
-  __device__ __forceinline__ void load_first(int tile) {
-    const Copier q_copier(head_start(arguments_.q, arguments_.q_stride, work_.head_q),
+  __device__ Copier k_copier() const { return Copier(notes_.k, arguments_.k_stride[2]); }
+  __device__ Copier v_copier() const { return Copier(notes_.v, arguments_.v_stride[2]); }
+
+  // Scores of kAny are in units of log2 already when they come to the softmax.
+  __device__ float softmax_scale() const {
+    return Config::kMask == MaskKind::kAny ? 1.0f : arguments_.scale_log2;
+  }
+
+  __device__ __forceinline__ bool has_plan() const {
+    return Config::kMask == MaskKind::kPlan ||
+           (Config::kMask == MaskKind::kAny && arguments_.plan.tiles != nullptr);
+  }
+
+  // Backwards: only the first copy of K can reach past its end, and under a causal mask the masked
+  // tiles come first. Of a window, those at its left follow after the full ones.
+  __device__ __forceinline__ void attend_to_range_of_tiles(const AttentionWork& work) {
+    const KeyTiles tiles = key_tiles();
+    int tile = tiles.end - 1;
+    if (tile < tiles.first) return;
+    load_first(work, {tile, ROOFGATE_TILE_PARTIAL});
+    const auto next = [&] { return KeyTile{tile > tiles.first ? tile - 1 : -1, 0}; };
+    int full_end = max(tiles.full_end, tiles.first);
+#pragma unroll 1
+    do {
+      for (; tile >= full_end; --tile) attend<true>({tile, ROOFGATE_TILE_PARTIAL}, next);
+      for (; tile >= tiles.full_first; --tile) attend<false>({tile, ROOFGATE_TILE_FULL}, next);
+      full_end = tiles.first;
+    } while (Config::kMask == MaskKind::kWindow && tile >= tiles.first);
+  }
+
+  __device__ __forceinline__ KeyTiles key_tiles() const {
+    const SequenceLengths lengths = notes_.lengths();
+    if constexpr (!kHasWindow) {
+      return all_key_tiles<kBlockK>(lengths.keys);
+    } else {
+      const int first_query = notes_.first_query;
+      const int end_query = min(first_query + Config::kBlockQ, lengths.queries);
+      return window_key_tiles<kBlockK>(first_query, end_query, lengths, arguments_.window);
+    }
+  }
+
+  __device__ __forceinline__ void attend_to_tiles_found(const AttentionWork& work) {
+    if (!has_plan()) {
+      const KeyTiles tiles = key_tiles();
+      if (tiles.end > tiles.first) walk_ = TileWalk::over_range(tiles.first, tiles.end);
+    } else {
+      walk_ = TileWalk::over_plan(arguments_.plan_tiles_k);
+    }
+    KeyTile tile = next_tile();
+    if (tile.index < 0) return;
+    load_first(work, tile);
+#pragma unroll 1
+    while (tile.index >= 0) tile = attend<true>(tile, [&] { return next_tile(); });
+  }
+
+  __device__ __forceinline__ KeyTile next_tile() {
+    if (!has_plan()) return walk_.next_of_range();
+    return walk_.next_of_plan([&](int tile) {
+      const int32_t* tiles = notes_.plan_tiles + tile;
+      constexpr bool kTwoRows = Config::kBlockQ > ROOFGATE_PLAN_TILE;
+      const bool exists = tile < arguments_.plan_tiles_k;
+      const bool second = kTwoRows && notes_.first_query + ROOFGATE_PLAN_TILE < notes_.queries;
+      const int upper = exists ? tiles[0] : ROOFGATE_TILE_EMPTY;
+      const int lower = exists && second ? tiles[arguments_.plan_tiles_k] : ROOFGATE_TILE_EMPTY;
+      return warp_row() < ROOFGATE_PLAN_TILE ? TilesOfLane{upper, lower}
+                                             : TilesOfLane{lower, upper};
+    });
+  }
+
+  // Q, and K of the first tile.
+  __device__ __forceinline__ void load_first(const AttentionWork& work, KeyTile tile) {
+    const Copier q_copier(arguments_.q + head_offset(arguments_, arguments_.q_stride, work.batch,
+                                                     work.head_q, work.first_row_q),
                           arguments_.q_stride[2]);
-    q_copier.template start_bounded<Config::kBlockQ>(q_tile_, work_.first_query,
-                                                     arguments_.seqlen_q);
-    k_copier_.template start_bounded<kBlockK>(k_tile_, tile * kBlockK, arguments_.seqlen_k);
+    q_copier.template start_bounded<Config::kBlockQ>(q_tile_, work.first_query,
+                                                     work.lengths.queries);
+    k_copier().template start_bounded<kBlockK>(k_tile_, tile.index * kBlockK, notes_.keys);
+    load_mask(tile);
     ptx::cp_async_commit();
     if constexpr (Config::kQInRegisters) {
       ptx::cp_async_wait<0>();
@@ -227,54 +261,120 @@ class AttentionBlock {
     }
   }
 
+  // The words of the warp's own rows, if the plan has any for this tile.
+  __device__ __forceinline__ void load_mask(KeyTile tile) const {
+    if constexpr (Config::kMaskPerTile) {
+      constexpr int kLanes = Config::kRowsPerWarp * sizeof(uint64_t) / kChunkBytes;
+      if (!has_plan() || tile.kind < ROOFGATE_TILE_PARTIAL || lane() >= kLanes) return;
+      const uint64_t* bits = arguments_.plan.query_bits +
+                             int64_t{tile.kind - ROOFGATE_TILE_PARTIAL} * ROOFGATE_PLAN_TILE +
+                             warp_row() % ROOFGATE_PLAN_TILE;
+      ptx::cp_async_16(mask_words() + lane() * kChunkBytes, bits + lane() * 2);
+    }
+  }
+
+  __device__ uint32_t mask_words() const {
+    return v_tile_ + Config::kKvBytes + warp_row() * sizeof(uint64_t);
+  }
+
   // One key tile. V is copied during Q K^T and softmax, and the next K during P V. So one buffer of
   // each is enough, and a step's two barriers are those that hand the buffers over. The second one
   // stands after the softmax rather than before it, because no fragment of V is then read ahead
   // while the scores still take their registers; before it, the compiler spills.
-  template <bool kMasked>
-  __device__ __forceinline__ void attend(int tile) {
-    const int first_key = tile * kBlockK;
+  //
+  // kMasked: tile.kind says what the warp has to do, which is the same for all its lanes. A warp
+  // that sees nothing of the tile leaves the tensor cores to the others.
+  template <bool kMasked, class FindNext>
+  __device__ __forceinline__ KeyTile attend(KeyTile tile, const FindNext& find_next) {
+    const int first_key = tile.index * kBlockK;
+    if (kMasked && kHasWindow && !has_plan()) tile.kind = kind_by_window(first_key);
+    const bool sees_any = !kMasked || tile.kind != ROOFGATE_TILE_EMPTY;
     ptx::cp_async_wait<0>();
     __syncthreads();  // K has arrived, and nobody reads the previous V any more
-    if constexpr (kMasked) {
-      v_copier_.template start_bounded<kBlockK>(v_tile_, first_key, arguments_.seqlen_k);
+    if (kMasked && first_key + kBlockK > notes_.keys) {
+      v_copier().template start_bounded<kBlockK>(v_tile_, first_key, notes_.keys);
     } else {
-      v_copier_.template start<kBlockK>(v_tile_, first_key);
+      v_copier().template start<kBlockK>(v_tile_, first_key);
     }
     ptx::cp_async_commit();
 
     typename Config::Scores scores = {};
-    multiply_queries_by_keys<Config>(scores, q_kept_, q_address_.for_this_step(),
-                                     k_address_.for_this_step());
-    if constexpr (kMasked) mask(scores, first_key);
-    softmax_.template update<kMasked>(scores, output_, arguments_.scale_log2);
+    if (sees_any) {
+      multiply_queries_by_keys<Config>(scores, q_kept_, q_address_.for_this_step(),
+                                       k_address_.for_this_step());
+      modify(scores, first_key);
+      if (kMasked && tile.kind != ROOFGATE_TILE_FULL) mask(scores, first_key);
+      softmax_.template update<kMasked>(scores, output_, softmax_scale());
+    }
 
     ptx::cp_async_wait<0>();
     __syncthreads();  // V has arrived, and nobody reads this K any more
-    if (tile > 0) {
-      k_copier_.template start<kBlockK>(k_tile_, first_key - kBlockK);
+    const KeyTile next = find_next();
+    if (next.index >= 0) {
+      k_copier().template start<kBlockK>(k_tile_, next.index * kBlockK);
+      load_mask(next);
       ptx::cp_async_commit();
     }
-    multiply_probabilities_by_values<Config>(output_, scores, v_address_.for_this_step());
+    if (sees_any) {
+      multiply_probabilities_by_values<Config>(output_, scores, v_address_.for_this_step());
+    }
+    return next;
+  }
+
+  // What the tile is to the warp, which may see nothing of it, or all.
+  __device__ __forceinline__ int kind_by_window(int first_key) const {
+    const SequenceLengths lengths = notes_.lengths();
+    const int first_query = notes_.first_query + warp_row();
+    const int end_query = min(first_query + Config::kRowsPerWarp, lengths.queries);
+    return window_tile<kBlockK>(first_key, first_query, end_query, lengths, arguments_.window);
+  }
+
+  // How far right of the tile's first key the lane's first query has its diagonal.
+  __device__ __forceinline__ int diagonal(int first_key) const {
+    return notes_.first_query + warp_row() + lane() / 4 + notes_.lengths().shift() - first_key;
   }
 
   __device__ __forceinline__ void mask(typename Config::Scores& scores, int first_key) const {
-    const int query = work_.first_query + warp_row() + lane() / 4;
-    const int last_key = arguments_.seqlen_k - 1 - first_key;
-    mask_scores<Config::kCausal>(scores, query - (arguments_.seqlen_q - 1) + last_key, last_key,
-                                 lane());
+    if constexpr (Config::kMask == MaskKind::kFull) {
+      hide_keys_past(scores, notes_.keys - 1 - first_key, lane());
+    } else if constexpr (Config::kMask == MaskKind::kWindow) {
+      hide_by_window(scores, first_key);
+    } else if (has_plan()) {
+      hide_keys_by_bits(scores, mask_words(), lane());
+    } else {
+      hide_by_window(scores, first_key);
+    }
+  }
+
+  __device__ __forceinline__ void hide_by_window(typename Config::Scores& scores,
+                                                 int first_key) const {
+    hide_keys_outside(scores, diagonal(first_key), arguments_.window, notes_.keys - 1 - first_key,
+                      lane());
+  }
+
+  // Softcap and ALiBi, in units of log2.
+  __device__ __forceinline__ void modify(typename Config::Scores& scores, int first_key) const {
+    if constexpr (Config::kMask == MaskKind::kAny) {
+      if (arguments_.softcap_log2 > 0.0f) {
+        cap_scores(scores, arguments_.softcap_input, arguments_.softcap_log2);
+      } else {
+        scale_scores(scores, arguments_.scale_log2);
+      }
+      if (arguments_.alibi_slopes != nullptr) {
+        add_alibi(scores, notes_.slope_log2, diagonal(first_key), lane());
+      }
+    }
   }
 
   const AttentionForwardArguments& arguments_;
-  const AttentionWork work_;
+  BlockNotes& notes_;
   const uint32_t q_tile_;
   const uint32_t k_tile_;
   const uint32_t v_tile_;
-  const Copier k_copier_;
-  const Copier v_copier_;
   const BlockAddress<kRowBytes> q_address_;
   const BlockAddress<kRowBytes> k_address_;
   const BlockAddress<kRowBytes> v_address_;
+  TileWalk walk_;
   typename Config::QueryFragments q_kept_;
   typename Config::Output output_ = {};
   SoftmaxRows<Config::kRowBlocks> softmax_;
@@ -283,9 +383,11 @@ class AttentionBlock {
 template <class Config>
 __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
     attention_fwd_sm80(const __grid_constant__ AttentionForwardArguments arguments) {
-  extern __shared__ __align__(256) unsigned char shared_memory[];
-  AttentionBlock<Config> block(arguments, ptx::shared_address(shared_memory));
-  block.attend_to_all_keys();
+  extern __shared__ __align__(kTileAlignment) unsigned char shared_memory[];
+  const AttentionWork work = attention_work<Config>(arguments, blockIdx.x);
+  if (work.first_query >= work.lengths.queries) return;
+  AttentionBlock<Config> block(arguments, work, shared_memory);
+  block.attend_to_all_keys(work);
   block.store();
 }
 

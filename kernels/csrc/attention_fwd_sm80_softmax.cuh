@@ -1,19 +1,16 @@
 // Online softmax over the score fragments of one warp.
-//
-// Of each m16n8 tile of scores, a lane holds rows lane / 4 (half 0) and lane / 4 + 8 (half 1), and
-// of these the columns 2 * (lane % 4) and its right neighbour:
-//   scores[row block of 16][key tile of 8][2 * half + column]
-// The four lanes of a quad share a row.
+// The fragments are those of attention_mask.cuh; the four lanes of a quad share a row.
 #pragma once
 
 #include <cstdint>
 
+#include "attention_mask.cuh"
 #include "ptx.cuh"
 
 namespace roofgate {
 
-constexpr float kInfinity = __builtin_huge_valf();
 constexpr float kLn2 = 0.693147180559945309f;
+constexpr float kLog2E = 1.44269504088896341f;
 
 __device__ __forceinline__ float quad_max(float value) {
   value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, 1));
@@ -23,31 +20,6 @@ __device__ __forceinline__ float quad_max(float value) {
 __device__ __forceinline__ float quad_sum(float value) {
   value += __shfl_xor_sync(0xffffffffu, value, 1);
   return value + __shfl_xor_sync(0xffffffffu, value, 2);
-}
-
-// Sets the scores of invisible keys to -inf. No row sees a key past tail_last_key, the last there
-// is; under a causal mask the lane's first row sees none past causal_last_key, the row after it one
-// more. Both count from the tile's first key.
-template <bool kCausal, int kRowBlocks, int kKeyTiles>
-__device__ __forceinline__ void mask_scores(float (&scores)[kRowBlocks][kKeyTiles][4],
-                                            int causal_last_key, int tail_last_key, int lane) {
-#pragma unroll
-  for (int block = 0; block < kRowBlocks; ++block) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = block * 16 + half * 8;
-      const int last_key = kCausal ? min(causal_last_key + row, tail_last_key) : tail_last_key;
-      const int lane_last_key = last_key - lane % 4 * 2;
-#pragma unroll
-      for (int tile = 0; tile < kKeyTiles; ++tile) {
-#pragma unroll
-        for (int column = 0; column < 2; ++column) {
-          float& score = scores[block][tile][2 * half + column];
-          if (tile * 8 + column > lane_last_key) score = -kInfinity;
-        }
-      }
-    }
-  }
 }
 
 // Per lane: the maximum (over the quad) and the sum (over the lane's own columns, until the end) of

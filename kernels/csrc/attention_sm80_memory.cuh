@@ -15,6 +15,7 @@ namespace roofgate {
 constexpr int kChunkBytes = 16;
 constexpr int kChunkElements = kChunkBytes / 2;
 constexpr int kSwizzleRows = 8;
+constexpr int kTileAlignment = 512;  // of the longest rows
 
 template <int kRowBytes>
 __device__ __forceinline__ uint32_t swizzled_offset(int row, int chunk) {
@@ -37,7 +38,7 @@ class TileCopier {
     const uint32_t destination = tile + thread_offset();
 #pragma unroll
     for (int row = 0; row < kRows; row += kRowsPerPass) {
-      ptx::cp_async_16(destination + row * kRowBytes, source + row * row_stride_);
+      ptx::cp_async_16(row_address(destination, row), source + row * row_stride_);
     }
   }
 
@@ -50,7 +51,7 @@ class TileCopier {
     for (int row = 0; row < kRows; row += kRowsPerPass) {
       const int source_row = first_row + thread_row() + row;
       const bool exists = source_row < end_row;
-      ptx::cp_async_16(destination + row * kRowBytes,
+      ptx::cp_async_16(row_address(destination, row),
                        source_ + (exists ? source_row : 0) * row_stride_, exists ? kChunkBytes : 0);
     }
   }
@@ -58,12 +59,17 @@ class TileCopier {
  private:
   static constexpr int kChunksPerRow = kRowBytes / kChunkBytes;
   static constexpr int kRowsPerPass = kThreads / kChunksPerRow;
-  static_assert(kRowsPerPass % kSwizzleRows == 0,
-                "the swizzle of a thread is the same in every pass");
+  static_assert(kRowsPerPass % kSwizzleRows == 0 || kSwizzleRows % kRowsPerPass == 0,
+                "the swizzle of a thread in another pass differs by bits that its own row lacks");
 
   static __device__ int thread_row() { return threadIdx.x / kChunksPerRow; }
   static __device__ uint32_t thread_offset() {
     return swizzled_offset<kRowBytes>(thread_row(), threadIdx.x % kChunksPerRow);
+  }
+
+  // `row` rows, a multiple of kRowsPerPass, below the thread's own place.
+  static __device__ __forceinline__ uint32_t row_address(uint32_t own, int row) {
+    return (own ^ (row % kSwizzleRows * kChunkBytes)) + row * kRowBytes;
   }
 
   const uint16_t* source_;
@@ -91,7 +97,7 @@ class BlockAddress {
   }
 
  private:
-  uint32_t origin_;  // tiles are aligned to 256 bytes, which leaves bits 5 to 7 to the exclusive or
+  uint32_t origin_;  // tiles are aligned to kTileAlignment: the exclusive or finds zeros there
 };
 
 // Lane rows and halves in the order of the fragments of mma.m16n8k16. ldmatrix takes matrix i from

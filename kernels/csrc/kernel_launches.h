@@ -16,6 +16,7 @@ constexpr KernelLaunches kernel_launches(const roofgate_kernel_launch_facts (&fa
 }
 
 KernelLaunches attention_fwd_launches();
+KernelLaunches attention_bwd_launches();
 KernelLaunches ceiling_launches();
 
 }  // namespace roofgate

@@ -10,13 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import ops
+from kernels.attention_params import AttentionOptions, forward_params, launch_forward
 from kernels.interface import InstructionSet, KernelError, Library
 from kernels.library import host_library
-from tests.kernels.accuracy import POISON, assert_as_accurate_as_torch, random_inputs
+from tests.kernels.accuracy import POISON, assert_forward_as_accurate_as_torch, random_inputs
 
 INSTRUCTION_SETS = [isa for isa in InstructionSet if InstructionSet.AUTO < isa <= host_library().best_isa()]
 DTYPES = [torch.bfloat16, torch.float32]
+CPU = torch.device("cpu")
+
+
+def options_of(q: torch.Tensor, *, causal: bool) -> AttentionOptions:
+    """The usual scale, and a causal mask or none."""
+    return AttentionOptions(scale=q.shape[-1] ** -0.5, window_right=0 if causal else -1)
 
 
 def run(
@@ -25,7 +31,7 @@ def run(
     """O and LSE of the host kernel, written over poison."""
     o = torch.full_like(q, POISON)
     lse = torch.full(q.shape[:3], POISON)
-    ops.launch_attention_fwd(library, q, k, v, o, lse, causal=causal, scale=q.shape[-1] ** -0.5, isa=isa)
+    launch_forward(library, forward_params(q, k, v, o, lse, options_of(q, causal=causal), isa), CPU)
     return o, lse
 
 
@@ -33,7 +39,8 @@ def check(
     library: Library, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool, isa: InstructionSet
 ) -> None:
     """Run the kernel and hold it to the rule."""
-    assert_as_accurate_as_torch(*run(library, q, k, v, causal=causal, isa=isa), q, k, v, causal=causal)
+    o, lse = run(library, q, k, v, causal=causal, isa=isa)
+    assert_forward_as_accurate_as_torch(o, lse, q, k, v, options_of(q, causal=causal))
 
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS, ids=lambda isa: isa.name.lower())
@@ -111,7 +118,7 @@ def test_nothing_outside_the_output_is_written(library: Library, isa: Instructio
     wide = torch.full((1, 2, 39, 64), POISON, dtype=dtype)
     o = wide[:, :, 1:38, 8:56]
     lse = torch.full((1, 2, 37), POISON)
-    ops.launch_attention_fwd(library, q, k, v, o, lse, causal=False, scale=0.1, isa=isa)
+    launch_forward(library, forward_params(q, k, v, o, lse, AttentionOptions(scale=0.1), isa), CPU)
 
     o.fill_(POISON)
     assert (wide == torch.tensor(POISON, dtype=dtype)).all()
@@ -123,8 +130,8 @@ def test_the_number_of_threads_does_not_change_the_answer(library: Library, thre
     q, k, v = random_inputs(torch.bfloat16, 2, 4, 2, 300, 300, 64)
     o, lse = run(library, q, k, v, causal=True, isa=InstructionSet.AUTO)
     params_o, params_lse = torch.empty_like(q), torch.empty(q.shape[:3])
-    params = ops.attention_fwd_params(q, k, v, params_o, params_lse, causal=True, scale=64**-0.5)
-    params.threads = threads
+    params = forward_params(q, k, v, params_o, params_lse, options_of(q, causal=True))
+    params.problem.threads = threads
     library.attention_fwd(params)
 
     assert torch.equal(o, params_o)
@@ -145,7 +152,7 @@ def test_a_bad_input_is_not_hidden(library: Library, dtype: torch.dtype, value: 
 def test_what_no_kernel_takes_is_refused_with_a_status(library: Library) -> None:
     """The C interface checks for itself: it does not rely on its Python caller."""
     q, k, v = random_inputs(torch.float32, 1, 1, 1, 8, 8, 64)
-    params = ops.attention_fwd_params(q, k, v, q, torch.empty(1, 1, 8), causal=False, scale=1.0)
-    params.head_dim = 40
+    params = forward_params(q, k, v, q, torch.empty(1, 1, 8), AttentionOptions(scale=1.0))
+    params.problem.head_dim = 40
     with pytest.raises(KernelError, match="head_dim"):
         library.attention_fwd(params)

@@ -1,0 +1,8 @@
+// The main backward kernel for fp16 and head_dim 128.
+#include "attention_bwd_sm80_launch.cuh"
+
+int roofgate::launch_attention_bwd_fp16_hdim128(MaskKind kind,
+                                                const AttentionBackwardArguments& arguments,
+                                                unsigned blocks, cudaStream_t stream) {
+  return launch_main<ptx::Fp16, 128>(kind, arguments, blocks, stream);
+}
