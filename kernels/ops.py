@@ -6,6 +6,7 @@ through to the tensors. Dropout is not among them, by design: no kernel has it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ def attention(
         raise UnsupportedInputError(
             f"mask is for {mask.seqlen_q} queries and {mask.seqlen_k} keys; q has {q.shape[2]} and k {k.shape[2]}"
         )
-    left, right = _bounds(causal, window, q.shape[-2], k.shape[-2])
+    left, right = _bounds(causal, window, _length(q), _length(k))
     if mask is not None and (causal or window is not None):
         raise UnsupportedInputError("mask excludes causal and window; put them into the mask")
     o: torch.Tensor = attention_fwd(
@@ -326,8 +327,16 @@ def _bounds(causal: bool, window: Window | None, seqlen_q: int, seqlen_k: int) -
     )
 
 
+def _length(tensor: torch.Tensor) -> int:
+    """Positions; another number of dimensions is for the checks to refuse."""
+    return tensor.shape[2] if tensor.dim() == 4 else 1
+
+
 def _scale(q: torch.Tensor, scale: float | None) -> float:
-    return float(max(q.shape[-1], 1)) ** -0.5 if scale is None else scale  # 0 is for the checks to refuse
+    if scale is not None:
+        return scale
+    head_dim = q.shape[-1] if q.dim() > 0 else 0
+    return 1 / math.sqrt(max(head_dim, 1))  # 0 is for the checks to refuse, like other shapes
 
 
 def _plan_tensors(plan: MaskPlan | None) -> tuple[torch.Tensor, ...]:

@@ -25,7 +25,7 @@ def attention(
         O, like Q, and the natural log-sum-exp of the scores [batch, heads_q, seqlen_q] or [heads_q, total_q], both
         float64. A row without a visible key has O = 0 and LSE = -inf.
     """
-    answers = [attend(*item) for item in items(q.double(), k.double(), v.double(), options)]
+    answers = [attend(item) for item in items(q.double(), k.double(), v.double(), options)]
     if not answers:  # then Q has no elements either
         return q.double(), q.new_zeros(q.shape[:3] if q.dim() == 4 else (q.shape[1], 0), dtype=torch.float64)
     outputs, sums = [answer[0] for answer in answers], [answer[1] for answer in answers]
@@ -98,25 +98,26 @@ def _entries(tensor: torch.Tensor, sequences: Sequences | None) -> list[torch.Te
     return [tensor[begin:end].transpose(0, 1) for begin, end in pairwise(ends)]
 
 
-def attend(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    visible: torch.Tensor,
-    slopes: torch.Tensor | None,
-    options: AttentionOptions,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """O [heads_q, seqlen_q, head_dim] and LSE [heads_q, seqlen_q] of one :class:`Item`, in the dtype of its tensors."""
-    group = q.shape[0] // k.shape[0]
-    scores = options.scale * (q @ k.repeat_interleave(group, dim=0).transpose(-1, -2))
+def attend(item: Item) -> tuple[torch.Tensor, torch.Tensor]:
+    """O [heads_q, seqlen_q, head_dim] and LSE [heads_q, seqlen_q], in the dtype of the item's tensors."""
+    o = weights(item) @ item.v.repeat_interleave(item.q.shape[0] // item.v.shape[0], dim=0)
+    return o, torch.logsumexp(_scores(item).detach(), dim=-1)
+
+
+def weights(item: Item) -> torch.Tensor:
+    """The softmax of the masked scores [heads_q, seqlen_q, seqlen_k]; zeros in a row that sees no key."""
+    sees_a_key = item.visible.any(-1, keepdim=True)
+    # A row of -inf alone has no softmax and no derivative: it is computed without its mask and thrown away.
+    return torch.where(sees_a_key, torch.softmax(torch.where(sees_a_key, _scores(item), 0.0), dim=-1), 0.0)
+
+
+def _scores(item: Item) -> torch.Tensor:
+    """After softcap, ALiBi and mask."""
+    q, k, _, visible, slopes, options = item
+    scores = options.scale * (q @ k.repeat_interleave(q.shape[0] // k.shape[0], dim=0).transpose(-1, -2))
     if options.softcap > 0:
         scores = options.softcap * torch.tanh(scores / options.softcap)
     if slopes is not None:
         distance = distances(*scores.shape[-2:]).abs().to(scores)
         scores = scores - slopes[:, None, None].to(scores) * distance
-    scores = scores.masked_fill(~visible, -torch.inf)
-    sees_a_key = visible.any(-1, keepdim=True)
-    # A row of -inf alone has no softmax and no derivative: it is computed without its mask and thrown away.
-    weights = torch.where(sees_a_key, torch.softmax(torch.where(sees_a_key, scores, 0.0), dim=-1), 0.0)
-    o = weights @ v.repeat_interleave(group, dim=0)
-    return o, torch.logsumexp(scores.detach(), dim=-1)
+    return scores.masked_fill(~visible, -torch.inf)

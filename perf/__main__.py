@@ -23,6 +23,7 @@ COMMANDS = {
     "bench": Command("perf.bench", "measure a suite against torch and the machine's ceilings"),
     "compare": Command("perf.paired.compare", "measure two revisions alternately and say what changed"),
     "selftest": Command("perf.detector.selftest", "plant known slowdowns here and see whether they are found"),
+    "transformer": Command("perf.transformer.command", "train and time a whole model with torch's attention and ours"),
     "show": Command("perf.show", "print a stored run as a table"),
     "gate": Command("perf.verdict", "judge the stored results against ci/thresholds.yml"),
     "promote": Command("perf.promote", "make the present results the baseline"),

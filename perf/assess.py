@@ -22,6 +22,7 @@ from perf.findings import (
 from perf.model import OWN_IMPLEMENTATION, Capture, Device, Layer, Machine, Measurement, Problem, Run, Verdict
 from perf.paired.judged import timed_changes
 from perf.pins import Pins
+from perf.proportion import proportion
 
 
 def load_assessment(workspace: Workspace, sources: Sources | None = None, suite: str | None = None) -> Assessment:
@@ -97,9 +98,12 @@ def _judge_cases(evidence: Evidence) -> tuple[NoiseFloor, tuple[CaseAssessment, 
     if run is None:
         return NoiseFloor(value=None, controls=0, reason="nothing was measured"), ()
     compared = compare.compare_runs(run, evidence.baseline, evidence.thresholds.margin)
-    history = _history(evidence)
+    history, full_masks = _history(evidence), compare.full_masks(run)
     cases = tuple(
-        _case(evidence, run, found, compared.cases[key], history.get(key, ()))
+        replace(
+            _case(evidence, run, found, compared.cases[key], history.get(key, ())),
+            proportion=proportion(found[OWN_IMPLEMENTATION], full_masks[key]) if key in full_masks else None,
+        )
         for key, found in compare.by_case(run).items()
         if OWN_IMPLEMENTATION in found
     )

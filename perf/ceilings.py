@@ -12,8 +12,8 @@ import torch
 
 from kernels.interface import CeilingCopyParams, CeilingFlopsParams, KernelDType, Library
 from kernels.library import cuda_library, host_library
+from perf.case_inputs import TORCH_DTYPES
 from perf.model import Ceiling, CeilingKind, Device, DType
-from perf.peers import TORCH_DTYPES
 from perf.timer import CpuTimer, CudaTimer, Timer
 
 SAMPLES = 7

@@ -27,6 +27,7 @@ from statistics import fmean, median
 from perf.findings import Comparison, NoiseFloor
 from perf.hardware_tolerance import STATISTICAL, tolerance
 from perf.model import (
+    FULL_MASK_IMPLEMENTATION,
     OWN_IMPLEMENTATION,
     Capture,
     Case,
@@ -73,11 +74,21 @@ class _Pair:
 
 
 def by_case(run: Run) -> dict[Key, dict[str, Measurement]]:
-    """Measurements by case, device and target, then by implementation."""
+    """Measurements of ours and the peers by case, device and target, then by implementation."""
     grouped: dict[Key, dict[str, Measurement]] = {}
     for item in run.measurements:
-        grouped.setdefault((item.case, item.device, item.target), {})[item.implementation] = item
+        if item.implementation != FULL_MASK_IMPLEMENTATION:
+            grouped.setdefault((item.case, item.device, item.target), {})[item.implementation] = item
     return grouped
+
+
+def full_masks(run: Run) -> dict[Key, Measurement]:
+    """Of masked cases, our kernel with the full mask on the same shapes."""
+    return {
+        (item.case, item.device, item.target): item
+        for item in run.measurements
+        if item.implementation == FULL_MASK_IMPLEMENTATION
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

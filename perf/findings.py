@@ -96,6 +96,20 @@ class PeerRatio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proportion:
+    """Time against the share of tiles that a mask leaves, both relative to the full mask on the same shapes.
+
+    ``time_over_share`` is 1 where time is proportional to the tiles with a visible pair, and more where masks cost
+    something of their own.
+    """
+
+    share: float
+    time: float  # of the full mask's, in the same run
+    time_over_share: float
+    interval: Interval  # of that
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPoint:
     """One earlier result of a case on this machine."""
 
@@ -122,6 +136,7 @@ class CaseAssessment:
     comparison: Comparison  # paired where there is one, else with the baseline run
     floors: tuple[Floor, ...]
     history: tuple[HistoryPoint, ...]
+    proportion: Proportion | None = None  # of a mask, where the full one was measured beside it
     between_runs: Comparison | None = None  # with the baseline run, where a paired comparison took its place
 
 

@@ -157,6 +157,11 @@ def _timed_figure(rule: Rule, case: CaseAssessment) -> Figure | str:
         peer = rule.limit.peer
         found = next((ratio for ratio in case.ratios if ratio.peer == peer), None)
         return Figure(value=found.ratio, interval=found.interval) if found else f"{peer} was not measured on this case"
+    if rule.metric is Metric.TIME_OVER_SHARE:
+        found_share = case.proportion
+        if found_share is None:
+            return "the full mask was not measured beside it"
+        return Figure(value=found_share.time_over_share, interval=found_share.interval)
     if rule.metric is Metric.THROUGHPUT:
         return _inverse(case.throughput_flop_per_s, case.own.median_s, times)
     if case.roofline is None:

@@ -11,13 +11,26 @@ from kernels import ops
 from kernels.errors import RoofgateError
 from kernels.interface import KernelDType
 from perf.alternate import LeftOut, measure_alternately
-from perf.model import OWN_IMPLEMENTATION, Case, Device, DType, Measurement, Problem
+from perf.case_inputs import Inputs, make_inputs
+from perf.model import (
+    FULL_MASK_IMPLEMENTATION,
+    OWN_IMPLEMENTATION,
+    Case,
+    Device,
+    DType,
+    Measurement,
+    Operation,
+    Problem,
+)
 from perf.paired.model import GpuConditions
-from perf.peers import Inputs, make_inputs, own_contender, peer_contenders
+from perf.peers import own_contender, peer_contenders
+from perf.proportion import full_case, is_held_against_full
 from perf.timer import CpuTimer, CudaTimer, Timer
+from perf.torch_forms import Tensors
 
 # Far above the rounding of a right answer to unit-variance inputs, far below what a wrong tile or mask gives. The
-# tests judge accuracy; this only keeps a broken kernel's time out of the history.
+# tests judge accuracy; this only keeps a broken kernel's time out of the history. A gradient sums over all queries, so
+# that of it the tolerance is relative to its largest value where that is above 1.
 _TOLERANCE = {DType.BF16: 0.1, DType.FP16: 0.02, DType.FP32: 1e-3}
 
 
@@ -45,16 +58,20 @@ def measure_case(case: Case, device: Device, target: str, *, seconds_each: float
     peers, refused, expected = peer_contenders(case, device, inputs)
     difference = None
     if expected is not None:
-        difference = _checked_difference(case, cast(torch.Tensor, own.call()), expected)
+        difference = _checked_difference(case, cast(Tensors, own.call()), expected)
+    ours = {OWN_IMPLEMENTATION: own}
+    if is_held_against_full(case):
+        full = full_case(case)
+        ours[FULL_MASK_IMPLEMENTATION] = own_contender(full, make_inputs(full, device))
     timer: Timer = CpuTimer() if device is Device.CPU else CudaTimer()
-    sampled = measure_alternately({OWN_IMPLEMENTATION: own, **peers}, timer, seconds_each=seconds_each)
+    sampled = measure_alternately({**ours, **peers}, timer, seconds_each=seconds_each)
     measurements = {}
     problems = {name: _problem(case, name, reason) for name, reason in refused.items()}
     for name, samples in sampled.items():
         if isinstance(samples, LeftOut):
             problems[name] = _problem(case, name, samples.reason)
             continue
-        is_own = name == OWN_IMPLEMENTATION
+        is_own = name in ours
         measurements[name] = Measurement(
             case=case,
             device=device,
@@ -64,7 +81,7 @@ def measure_case(case: Case, device: Device, target: str, *, seconds_each: float
             iterations=samples.iterations,
             library_fingerprint=ops.library_for(inputs.q).fingerprint if is_own else "",
             isa=_isa(case, inputs) if is_own else "",
-            max_abs_difference=difference if is_own else None,
+            max_abs_difference=difference if name == OWN_IMPLEMENTATION else None,
             dropped=samples.dropped,
             setting={**samples.setting, **_conditions_text(samples.conditions)},
         )
@@ -92,14 +109,20 @@ def _problem(case: Case, implementation: str, reason: str) -> Problem:
     return Problem(subject=f"{case.name}[{implementation}]", reason=reason)
 
 
-def _checked_difference(case: Case, output: torch.Tensor, expected: torch.Tensor) -> float:
-    difference = float((output.float() - expected.float()).abs().max())
-    if not difference <= _TOLERANCE[case.dtype]:
-        raise WrongAnswerError(
-            f"{case.name}: output differs from torch's by up to {difference:.3g}, expected at most "
-            f"{_TOLERANCE[case.dtype]:g}; not timed. Run the correctness tests: nox -s tests -- tests/kernels"
-        )
-    return difference
+def _checked_difference(case: Case, answer: Tensors, expected: Tensors) -> float:
+    """The largest difference of O, or of the gradients in units of their size."""
+    names = ("output",) if case.operation is Operation.ATTENTION_FWD else ("dQ", "dK", "dV")
+    largest = 0.0
+    for name, ours, theirs in zip(names, answer, expected, strict=True):
+        size = 1.0 if name == "output" else max(1.0, float(theirs.abs().max()))
+        difference = float((ours.float() - theirs.float()).abs().max()) / size
+        if not difference <= _TOLERANCE[case.dtype]:
+            raise WrongAnswerError(
+                f"{case.name}: {name} differs from torch's by up to {difference:.3g}, expected at most "
+                f"{_TOLERANCE[case.dtype]:g}; not timed. Run the correctness tests: nox -s tests -- tests/kernels"
+            )
+        largest = max(largest, difference)
+    return largest
 
 
 def _isa(case: Case, inputs: Inputs) -> str:

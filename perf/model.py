@@ -46,6 +46,7 @@ class Metric(Enum):
     THROUGHPUT = ("throughput", "FLOP/s", Direction.HIGHER_IS_BETTER, Layer.TIMED)
     ROOFLINE_FRACTION = ("roofline_fraction", "", Direction.HIGHER_IS_BETTER, Layer.TIMED)
     PEER_RATIO = ("peer_ratio", "", Direction.HIGHER_IS_BETTER, Layer.TIMED)
+    TIME_OVER_SHARE = ("time_over_share", "", Direction.LOWER_IS_BETTER, Layer.TIMED)
     REGISTERS = ("registers", "registers/thread", Direction.LOWER_IS_BETTER, Layer.STATIC)
     SPILL_BYTES = ("spill_bytes", "B", Direction.LOWER_IS_BETTER, Layer.STATIC)
     STACK_BYTES = ("stack_bytes", "B", Direction.LOWER_IS_BETTER, Layer.STATIC)
@@ -262,6 +263,8 @@ class Measurement:
 
 
 OWN_IMPLEMENTATION = "roofgate"
+# Ours with the full mask on the shapes of a masked case: what its time is held against, no peer.
+FULL_MASK_IMPLEMENTATION = "roofgate_full"
 
 
 class CeilingKind(Enum):

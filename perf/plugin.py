@@ -24,7 +24,7 @@ from perf.ceilings import CeilingProbe, MeasuredCeiling, measure_ceiling, probes
 from perf.config import Suite, find_suite, load_suites, load_targets, match_target
 from perf.machine import observe_machine
 from perf.measure import CaseResult, measure_case
-from perf.model import OWN_IMPLEMENTATION, Case, Commit, Device, Machine, Problem, Run
+from perf.model import FULL_MASK_IMPLEMENTATION, OWN_IMPLEMENTATION, Case, Commit, Device, Machine, Problem, Run
 from perf.peers import implementations
 from perf.work import flop_count
 
@@ -150,7 +150,7 @@ def _describe(case: Case, result: CaseResult) -> str:
     ratios = [
         f"{peer.median_s / own.median_s:.2f}x {name}"
         for name, peer in result.measurements.items()
-        if name != OWN_IMPLEMENTATION
+        if name not in {OWN_IMPLEMENTATION, FULL_MASK_IMPLEMENTATION}
     ]
     rate = units.flop_rate(flop_count(case) / own.median_s)
     dropped = [f"{own.dropped} rounds dropped (GPU throttled)"] if own.dropped else []
@@ -207,7 +207,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             for device in recorder.targets
             if device in recorder.suite.parts
             for case in recorder.suite.parts[device].cases
-            for implementation in implementations(device)
+            for implementation in implementations(case, device)
         ]
         names = [f"{case.name}-{implementation}" for _, case, implementation in combinations]
         metafunc.parametrize(("device", "case", "implementation"), combinations, ids=names)

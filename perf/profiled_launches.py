@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from kernels.errors import RoofgateError
+from perf.case_inputs import make_inputs
 from perf.model import Case, Device
-from perf.peers import make_inputs, own_contender
+from perf.peers import own_contender
 
 
 def launch_in_range(case: Case, launches: int, name: str) -> None:

@@ -7,8 +7,19 @@ from fnmatch import fnmatchcase
 
 from perf.model import Metric
 
-# The implementations that ours is held against: the backends of torch's scaled_dot_product_attention.
-PEERS = ("torch_flash", "torch_cudnn", "torch_efficient", "torch_math")
+# The implementations that ours is held against: the backends of torch's scaled_dot_product_attention, FlexAttention,
+# the formula in torch's ops, and for sequences of different lengths one padded call, one for each, and nested tensors.
+PEERS = (
+    "torch_flash",
+    "torch_cudnn",
+    "torch_efficient",
+    "torch_math",
+    "torch_flex",
+    "torch_eager",
+    "torch_padded",
+    "torch_loop",
+    "torch_nested",
+)
 
 DEFAULT_PAIRED_MARGIN = 0.01
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from kernels.errors import EXIT_PASS, RoofgateError
 from kernels.workspace import Workspace
 from perf import store, units
-from perf.model import OWN_IMPLEMENTATION, Measurement, Run
+from perf.model import FULL_MASK_IMPLEMENTATION, OWN_IMPLEMENTATION, Measurement, Run
 from perf.roofline import roofline_point, throughput
 
 EXAMPLES = """\
@@ -51,7 +51,7 @@ def print_run(run: Run) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_LOG_WIDTH)
-    peers = sorted({each.implementation for each in run.measurements} - {OWN_IMPLEMENTATION})
+    peers = sorted({each.implementation for each in run.measurements} - {OWN_IMPLEMENTATION, FULL_MASK_IMPLEMENTATION})
     table = Table(title=f"{run.suite}, commit {run.commit.short}, {run.machine.title}", title_justify="left")
     for heading in ("case", "median", "rate", "of peak", "of GEMM", *peers):
         table.add_column(heading, justify="left" if heading == "case" else "right", no_wrap=True)

@@ -106,6 +106,7 @@ _METRIC_TEXT: Mapping[Metric, Callable[[float], str]] = {
     Metric.THROUGHPUT: flop_rate,
     Metric.ROOFLINE_FRACTION: percent,
     Metric.PEER_RATIO: ratio,
+    Metric.TIME_OVER_SHARE: ratio,
     Metric.OCCUPANCY: percent,
     Metric.HW_DURATION: seconds,
 }

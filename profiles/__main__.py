@@ -14,7 +14,7 @@ from kernels.errors import EXIT_PASS, RoofgateError, run_command
 from kernels.workspace import Workspace, run_step
 from perf.model import CaptureSet, Layer
 from perf.store import read_captures, write_capture_set
-from profiles import hardware_command
+from profiles import hardware_command, kernel_figures
 from profiles.hardware import HardwareRequest, capture_hardware
 from profiles.ncu import explain_command, import_command, metrics_command
 from profiles.simulated import capture_simulated
@@ -41,7 +41,7 @@ exit code is 2, and what could be read is kept. Captures lie in out/captures, on
 
 # What captures a layer that can be shown.
 _COMMANDS = {Layer.STATIC: "static", Layer.SIMULATED: "capture", Layer.HARDWARE: "hardware"}
-_LIST = "capture|static|show|hardware|import|explain|metrics|simulate|mutants|probe"
+_LIST = "capture|static|show|figures|hardware|import|explain|metrics|simulate|mutants|probe"
 
 
 def main(arguments: list[str]) -> int:
@@ -53,6 +53,9 @@ def main(arguments: list[str]) -> int:
         "static": lambda: run_step(workspace, "profile", lambda: _static(workspace)),
         "show": lambda: run_command(
             lambda: _show(workspace, Layer(options.layer), options.architecture, options.kernel)
+        ),
+        "figures": lambda: run_command(
+            lambda: kernel_figures.print_figures(kernel_figures.read_request(options), current_record(workspace))
         ),
         "hardware": lambda: _hardware_command(workspace, options),
         "import": lambda: run_command(lambda: _import(workspace, options)),
@@ -82,6 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--layer", choices=layers, default=Layer.STATIC.value, help="which layer (default: static)")
     show.add_argument("--architecture", metavar="NAME", help='one architecture, such as "sm_80" (default: all)')
     show.add_argument("--kernel", metavar="GLOB", default="*", help="shell pattern of kernel names (default: all)")
+    table = commands.add_parser(
+        "figures",
+        help="what compiler and simulator say of the attention kernels, as a Markdown table",
+        epilog=kernel_figures.EXAMPLES,
+        formatter_class=layout,
+    )
+    kernel_figures.add_arguments(table)
     _add_hardware_parsers(commands)
     by_hand = commands.add_parser(
         "simulate",

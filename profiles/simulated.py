@@ -24,7 +24,7 @@ from kernels.workspace import source_tree
 from perf.model import Capture, CaptureSet, Layer, Metric, Problem
 from profiles.kernel_names import kernel_names
 from profiles.simulated_launches import LAUNCHES, AttentionLaunch, CopyLaunch, Launch, ProductLaunch
-from profiles.simulator.attention_case import run_case
+from profiles.simulator.attention_case import run_attention
 from profiles.simulator.ceiling_case import run_products
 from profiles.simulator.counters import Counts, LineCounters, add_sites, by_source_line, summarise, total
 from profiles.simulator.device_memory import DeviceMemory
@@ -156,26 +156,36 @@ def _simulate(
     simulator_program()  # compiled once, before several launches want it
     results: list[KernelResult] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        jobs = {name: _start(record, name, kernels, pool) for name, kernels in planned.items()}
+        jobs = _start(record, [kernel for kernels in planned.values() for kernel in kernels], pool)
         for name, kernels in planned.items():
-            found = [_collect(kernel, jobs[name]) for kernel in kernels]
+            found = [_collect(kernel, jobs) for kernel in kernels]
             progress(f"simulated {name}: {sum(result.capture is not None for result in found)} kernels")
             results += found
     return tuple(results)
 
 
-_Jobs = Mapping[Launch, Future[SimulatedLaunch]]
+_Jobs = Mapping[tuple[Launch, str], Future[SimulatedLaunch]]  # by launch and architecture
 
 
-def _start(record: BuildRecord, architecture: str, kernels: Sequence[PlannedKernel], pool: ThreadPoolExecutor) -> _Jobs:
-    """Every launch once: the kernels of a backward pass share theirs."""
-    launches = dict.fromkeys(launch for kernel in kernels for launch in kernel.launches)
-    return {launch: pool.submit(simulate_launch, record, architecture, launch) for launch in launches}
+def _start(record: BuildRecord, kernels: Sequence[PlannedKernel], pool: ThreadPoolExecutor) -> _Jobs:
+    """Every launch once on each architecture: the kernels of a backward pass share theirs.
+
+    A launch runs on one architecture after another, for its right answer is kept for a while.
+    """
+    architectures: dict[Launch, dict[str, None]] = {}
+    for kernel in kernels:
+        for launch in kernel.launches:
+            architectures.setdefault(launch, {})[kernel.architecture] = None
+    return {
+        (launch, architecture): pool.submit(simulate_launch, record, architecture, launch)
+        for launch, names in architectures.items()
+        for architecture in names
+    }
 
 
 def _collect(kernel: PlannedKernel, jobs: _Jobs) -> KernelResult:
     try:
-        return read_result(kernel, [jobs[launch].result() for launch in kernel.launches])
+        return read_result(kernel, [jobs[launch, kernel.architecture].result() for launch in kernel.launches])
     except RoofgateError as error:
         return KernelResult(error=Problem(subject=str(kernel), reason=str(error)))
 
@@ -200,7 +210,7 @@ def _unbuilt(library: LibraryBuild) -> Problem:
 def simulate_kernel(record: BuildRecord, kernel: PlannedKernel) -> KernelResult:
     """Run the launches that belong to one kernel of the build."""
     with ThreadPoolExecutor(1) as pool:
-        return _collect(kernel, _start(record, kernel.architecture, [kernel], pool))
+        return _collect(kernel, _start(record, [kernel], pool))
 
 
 def simulate_launch(
@@ -220,8 +230,8 @@ def run_launch(library: SimulatedLibrary, planned: Launch) -> str:
     """
     memory = library.memory
     match planned:
-        case AttentionLaunch(case=case, deterministic=deterministic):
-            return run_case(library, case, deterministic=deterministic)
+        case AttentionLaunch():
+            return run_attention(library, planned)
         case CopyLaunch(bytes=size):
             source = memory.place(np.arange(size // 4, dtype=np.uint32), name="source")
             copy = memory.place(np.zeros(size // 4, dtype=np.uint32), name="copy")

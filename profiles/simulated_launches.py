@@ -1,19 +1,29 @@
 """Which launches the simulated layer counts for each CUDA kernel. Data only.
 
 Launches are small, yet together every part of a kernel runs: several query tiles and a ragged one, full and ragged key
-tiles, grouped heads, rows that see no key, tiles that are skipped, and the edges of the mask; sequences of different
-lengths, and two batches. A backward pass launches three kernels, which share its launches. Changing a launch changes
-every figure that is pinned for its kernels.
+tiles, grouped heads, tiles that are skipped, rows that see no key and keys that no row sees, and the edges of masks;
+sequences of different lengths; more tiles of a plan than are read at a time. A backward pass launches three kernels,
+which share its launches. Changing a launch changes every figure that is pinned for its kernels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import product
 
-from perf.case import parse_mask
-from perf.model import Case, DType, Operation
+from perf.case import parse_case
+from perf.model import Case, DType
+
+
+class Unusual(StrEnum):
+    """What is unusual of the inputs of a launch."""
+
+    INTERLEAVED = "heads interleaved"  # [batch, seqlen, heads, head_dim] in memory
+    LARGE_SCORES = "large scores"
+    NO_KEYS = "without keys"
+    NO_QUERIES = "without queries"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +32,11 @@ class AttentionLaunch:
 
     case: Case
     deterministic: bool = False  # of the backward pass
+    unusual: Unusual | None = None
 
     def __str__(self) -> str:
-        return f"{self.case.name}{', deterministic' if self.deterministic else ''}"
+        deterministic = "deterministic" if self.deterministic else ""
+        return ", ".join(filter(None, (self.case.name, deterministic, self.unusual)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,59 +63,39 @@ class ProductLaunch:
 Launch = AttentionLaunch | CopyLaunch | ProductLaunch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """What decides the scores of a case, beside its shapes."""
-
-    mask: str
-    varlen: bool = False
-    softcap: float = 0.0
-    alibi: bool = False
-
-
-# What the launches of each instance of a kernel compute: see MaskKind of kernels/csrc/attention_mask.h.
-INSTANCES: Mapping[str, tuple[Scores, ...]] = {
-    "full": (Scores(mask="full"), Scores(mask="full", varlen=True)),
-    "window": (Scores(mask="causal"), Scores(mask="window70"), Scores(mask="causal", varlen=True)),
-    "plan": (Scores(mask="document90"), Scores(mask="sparse50")),
+# What the launches of each instance of a kernel compute (MaskKind of kernels/csrc/attention_mask.h), as parts of a
+# case's name: shapes without head_dim, and scores. A block of queries sees no key where 160 more queries than keys are
+# under a causal mask; a block of keys is seen by no query where a window ends or a document begins behind it. 2200 keys
+# are more tiles than a warp reads at a time of a plan.
+INSTANCES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "full": (("1x4kv2x300k140", "full"), ("3x4kv2x300k140", "full-varlen")),
+    "window": (("1x4kv2x300k140", "causal"), ("1x4kv2x140k300", "window30"), ("3x4kv2x300k140", "causal-varlen")),
+    "plan": (("1x4kv2x300k140", "document60"), ("1x4kv2x140k300", "document60"), ("1x2x64k2200", "sparse90")),
     "any": (
-        Scores(mask="full", softcap=20.0),
-        Scores(mask="window70", alibi=True, varlen=True),
-        Scores(mask="prefix100", softcap=20.0, alibi=True),
+        ("1x4kv2x300k140", "full-softcap20"),
+        ("3x4kv2x140k300", "window30-varlen-alibi"),
+        ("1x4kv2x140k300", "document60-softcap20-alibi"),
+        ("1x2x64k2200", "sparse90-alibi"),
     ),
 }
-
-
-def attention_case(operation: Operation, dtype: DType, head_dim: int, scores: Scores) -> Case:
-    """The shapes of all attention launches; only sequences make several batches of them."""
-    return Case(
-        operation=operation,
-        dtype=dtype,
-        batch=3 if scores.varlen else 1,
-        heads_q=4,
-        heads_kv=2,
-        seqlen_q=330,
-        seqlen_k=205,
-        head_dim=head_dim,
-        mask=parse_mask(scores.mask),
-        varlen=scores.varlen,
-        softcap=scores.softcap,
-        alibi=scores.alibi,
-    )
+_DETERMINISTIC = 2  # of the launches of an instance, the first ones; these run both ways backward
 
 
 def _forward(dtype: DType, head_dim: int, instance: str) -> tuple[Launch, ...]:
-    return tuple(
-        AttentionLaunch(case=attention_case(Operation.ATTENTION_FWD, dtype, head_dim, scores))
-        for scores in INSTANCES[instance]
-    )
+    return tuple(AttentionLaunch(case=case) for case in _cases("attention_fwd", dtype, head_dim, instance))
 
 
 def _backward(dtype: DType, head_dim: int, instance: str) -> tuple[Launch, ...]:
-    """The last of an instance's launches is repeated as a deterministic one."""
-    cases = [attention_case(Operation.ATTENTION_BWD, dtype, head_dim, scores) for scores in INSTANCES[instance]]
-    plain = tuple(AttentionLaunch(case=case) for case in cases)
-    return (*plain, AttentionLaunch(case=cases[-1], deterministic=True))
+    cases = _cases("attention_bwd", dtype, head_dim, instance)
+    return (
+        *(AttentionLaunch(case=case) for case in cases),
+        *(AttentionLaunch(case=case, deterministic=True) for case in cases[:_DETERMINISTIC]),
+        *((AttentionLaunch(case=cases[0], unusual=Unusual.NO_QUERIES),) if instance in ("full", "window") else ()),
+    )
+
+
+def _cases(operation: str, dtype: DType, head_dim: int, instance: str) -> list[Case]:
+    return [parse_case(f"{operation}-{dtype.key}-{shape}x{head_dim}-{scores}") for shape, scores in INSTANCES[instance]]
 
 
 # The copy kernel has up to 132 * 3 * 512 threads, each of which moves 4 * 16 B per trip: a full trip and a rest.

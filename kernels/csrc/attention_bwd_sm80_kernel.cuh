@@ -34,7 +34,7 @@ class AttentionBackwardBlock {
     QueryStep step = walk.advance();
     if (!step.exists) return;
     load_keys();
-    load_queries(step);
+    load_queries(step, buffer_);
     load_d_o(step);
     ptx::cp_async_commit();
     if constexpr (Config::kKvInRegisters) keep_keys();
@@ -70,9 +70,11 @@ class AttentionBackwardBlock {
   __device__ int head_q(const QueryStep& step) const {
     return block_.head_kv * arguments_.queries_per_kv_head + step.head;
   }
-  __device__ uint32_t q_tile() const { return q_tiles_ + buffer_ * Config::kQueryBytes; }
-  __device__ uint32_t row_numbers() const {
-    return row_numbers_ + buffer_ * Config::kRowNumberBytes;
+  __device__ uint32_t q_tile(uint32_t buffer) const {
+    return q_tiles_ + buffer * Config::kQueryBytes;
+  }
+  __device__ uint32_t row_numbers(uint32_t buffer) const {
+    return row_numbers_ + buffer * Config::kRowNumberBytes;
   }
   __device__ int64_t workspace_tile(const QueryStep& step) const {
     return head_q(step) * arguments_.tiles + block_.sequence.first_tile + step.tile;
@@ -94,16 +96,17 @@ class AttentionBackwardBlock {
                           sequence.first_key, block_.first_key, sequence.seqlen_k);
   }
 
-  // Q and the numbers per row of a step, into the buffers of this moment.
-  __device__ __forceinline__ void load_queries(const QueryStep& step) const {
+  // Q and the numbers per row of a step.
+  __device__ __forceinline__ void load_queries(const QueryStep& step, uint32_t buffer) const {
     const Sequence& sequence = block_.sequence;
-    load<kBlockQ>(q_tile(), arguments_.q, arguments_.q_stride, head_q(step), sequence.first_query,
-                  step.tile * kBlockQ, sequence.seqlen_q);
+    load<kBlockQ>(q_tile(buffer), arguments_.q, arguments_.q_stride, head_q(step),
+                  sequence.first_query, step.tile * kBlockQ, sequence.seqlen_q);
     const int chunk = threadIdx.x;
     if (chunk < Config::kRowNumberBytes / kChunkBytes) {
       const float* const numbers =
           arguments_.workspace.rows + workspace_tile(step) * Config::kRowNumbers;
-      ptx::cp_async_16(row_numbers() + chunk * kChunkBytes, numbers + chunk * (kChunkBytes / 4));
+      ptx::cp_async_16(row_numbers(buffer) + chunk * kChunkBytes,
+                       numbers + chunk * (kChunkBytes / 4));
     }
   }
 
@@ -135,9 +138,7 @@ class AttentionBackwardBlock {
     ptx::cp_async_wait<0>();
     __syncthreads();  // Q and dO have arrived, and nobody reads the previous Q and dS any more
     if (next.exists) {
-      buffer_ ^= 1;
-      load_queries(next);
-      buffer_ ^= 1;
+      load_queries(next, buffer_ ^ 1);
       ptx::cp_async_commit();
     }
     typename Config::PackedScores ds;
@@ -152,7 +153,7 @@ class AttentionBackwardBlock {
     }
     if (is_live) {
       multiply_scores_by_rows<Config>(
-          dk_, ds, row_fragment_address<kRowBytes>(ptx::opaque(q_tile()), lane()));
+          dk_, ds, row_fragment_address<kRowBytes>(ptx::opaque(q_tile(buffer_)), lane()));
     }
     add_to_dq(step, live.bits);
   }
@@ -163,7 +164,7 @@ class AttentionBackwardBlock {
     typename Config::Scores p = {};
     multiply_keys_by_queries<Config>(
         p, k_kept_, own_rows(ptx::opaque(k_tile_)),
-        column_fragment_address<kRowBytes>(ptx::opaque(q_tile()), lane()));
+        column_fragment_address<kRowBytes>(ptx::opaque(q_tile(buffer_)), lane()));
     // With a modified score p goes on as dP's factor, which is not the probability any more.
     typename Config::PackedScores packed;
     if constexpr (kModifies) {
@@ -205,7 +206,7 @@ class AttentionBackwardBlock {
   // Of the numbers per row, those from `first` on of this lane's two queries. The LSE stand before
   // the deltas.
   __device__ __forceinline__ float2 row_pair(int first) const {
-    const uint2 pair = ptx::load_shared_8(row_numbers() + (first + lane() % 4 * 2) * 4);
+    const uint2 pair = ptx::load_shared_8(row_numbers(buffer_) + (first + lane() % 4 * 2) * 4);
     return {__uint_as_float(pair.x), __uint_as_float(pair.y)};
   }
 
@@ -255,12 +256,10 @@ class AttentionBackwardBlock {
     if (!has_plan<Config>(arguments_)) {
       return live_in_window<Config>(arguments_, block_, step.tile * kBlockQ);
     }
-    const typename QueryWalk<Config>::PlanTiles tiles(arguments_, block_, step.head,
-                                                      step.tile * kBlockQ / ROOFGATE_PLAN_TILE);
-    const int kinds[2] = {tiles.kind(0), tiles.kind(1)};
-    const uint32_t first_half = kinds[0] == ROOFGATE_TILE_EMPTY ? 0 : 0x0f;
-    const uint32_t second_half = kinds[1] == ROOFGATE_TILE_EMPTY ? 0 : 0xf0;
-    const int own = warp() < Config::kKeySteps / 2 ? kinds[0] : kinds[1];
+    const PlanTiles tiles = plan_tiles<Config>(arguments_, block_, step);
+    const uint32_t first_half = tiles.kinds[0] == ROOFGATE_TILE_EMPTY ? 0 : 0x0f;
+    const uint32_t second_half = tiles.kinds[1] == ROOFGATE_TILE_EMPTY ? 0 : 0xf0;
+    const int own = warp() < Config::kKeySteps / 2 ? tiles.kinds[0] : tiles.kinds[1];
     return {first_half | second_half, max(own - ROOFGATE_TILE_FULL, 0)};
   }
 
@@ -292,38 +291,48 @@ class AttentionBackwardBlock {
   // dQ of the step over the block's keys, added to the sums in global memory.
   __device__ __forceinline__ void add_to_dq(const QueryStep& step, uint32_t live) {
     constexpr uint32_t kAll = (1u << Config::kKeySteps) - 1;
-    const int query_block = warp() / Config::kDqParts;
+    const int first_block = warp() / Config::kDqParts * Config::kDqBlocks;
     const int first_head_step = warp() % Config::kDqParts * Config::kDqSteps;
     const auto ds_address =
         column_fragment_address<Config::kDsRowBytes>(ptx::opaque(ds_tile_), lane());
     const auto key_address = row_fragment_address<kRowBytes>(ptx::opaque(k_tile_), lane());
-    float dq[2 * Config::kDqSteps][4] = {};
+    typename Config::QueryGradient dq = {};
     if (live == kAll) {
 #pragma unroll
       for (int key_step = 0; key_step < Config::kKeySteps; ++key_step) {
-        multiply_ds_by_keys<Config>(dq, key_step, query_block, first_head_step, ds_address,
+        multiply_ds_by_keys<Config>(dq, key_step, first_block, first_head_step, ds_address,
                                     key_address);
       }
     } else {
 #pragma unroll 1
       for (int key_step = 0; key_step < Config::kKeySteps; ++key_step) {
         if (!(live >> key_step & 1)) continue;
-        multiply_ds_by_keys<Config>(dq, key_step, query_block, first_head_step, ds_address,
+        multiply_ds_by_keys<Config>(dq, key_step, first_block, first_head_step, ds_address,
                                     key_address);
       }
     }
     if (arguments_.takes_turns) wait_for_turn(step);
-    float* const sums = arguments_.workspace.dq + workspace_tile(step) * Config::kDqFloats;
+    add_to_sums(dq, workspace_tile(step), first_block, first_head_step * 2);
+    if (arguments_.takes_turns) end_turn(step);
+  }
+
+  // Every addition is one instruction of a warp to whole cache lines.
+  __device__ __forceinline__ void add_to_sums(const typename Config::QueryGradient& dq,
+                                              int64_t tile, int first_block,
+                                              int first_head_tile) const {
+    float* const sums = arguments_.workspace.dq + tile * Config::kDqFloats;
 #pragma unroll
-    for (int tile = 0; tile < 2 * Config::kDqSteps; ++tile) {
-      float* const place =
-          sums + dq_offset<Config>(query_block, first_head_step * 2 + tile, lane());
+    for (int block = 0; block < Config::kDqBlocks; ++block) {
 #pragma unroll
-      for (int i = 0; i < 4; i += ptx::kRedWidth) {
-        ptx::red_add(place + i * kDqElementStride, &dq[tile][i]);
+      for (int head_tile = 0; head_tile < 2 * Config::kDqSteps; ++head_tile) {
+        float* const place =
+            sums + dq_offset<Config>(first_block + block, first_head_tile + head_tile, lane());
+#pragma unroll
+        for (int i = 0; i < 4; i += ptx::kRedWidth) {
+          ptx::red_add(place + i * kDqElementStride, &dq[block][head_tile][i]);
+        }
       }
     }
-    if (arguments_.takes_turns) end_turn(step);
   }
 
   __device__ __forceinline__ void wait_for_turn(const QueryStep& step) const {

@@ -94,22 +94,28 @@ __device__ __forceinline__ void store_ds(uint32_t tile, const typename Config::P
   }
 }
 
-// dq[16 queries, part of head_dim] += dS K over 16 keys.
+// dq[queries of the warp, part of head_dim] += dS K over 16 keys.
 template <class Config>
 __device__ __forceinline__ void multiply_ds_by_keys(
-    float (&dq)[2 * Config::kDqSteps][4], int key_step, int query_block, int first_head_step,
+    typename Config::QueryGradient& dq, int key_step, int first_query_block, int first_head_step,
     const BlockAddress<Config::kDsRowBytes>& ds_address,
     const BlockAddress<Config::kRowBytes>& key_address) {
   using Place = DsPlace<Config>;
-  uint32_t ds[4];
-  ptx::ldmatrix_x4_trans(
-      ds, ds_address.at(Place::row_block(key_step), Place::column_block(key_step, query_block)));
+  uint32_t ds[Config::kDqBlocks][4];
+#pragma unroll
+  for (int block = 0; block < Config::kDqBlocks; ++block) {
+    const int column = Place::column_block(key_step, first_query_block + block);
+    ptx::ldmatrix_x4_trans(ds[block], ds_address.at(Place::row_block(key_step), column));
+  }
 #pragma unroll
   for (int step = 0; step < Config::kDqSteps; ++step) {
     uint32_t keys[4];
     ptx::ldmatrix_x4_trans(keys, key_address.at(key_step, first_head_step + step));
-    Config::Element::mma_m16n8k16(dq[2 * step], ds, keys[0], keys[1]);
-    Config::Element::mma_m16n8k16(dq[2 * step + 1], ds, keys[2], keys[3]);
+#pragma unroll
+    for (int block = 0; block < Config::kDqBlocks; ++block) {
+      Config::Element::mma_m16n8k16(dq[block][2 * step], ds[block], keys[0], keys[1]);
+      Config::Element::mma_m16n8k16(dq[block][2 * step + 1], ds[block], keys[2], keys[3]);
+    }
   }
 }
 

@@ -26,7 +26,7 @@ struct AttentionBackwardTile {
 //
 //   head_dim, block_q, K and V in     B/score   clk of shared memory   A100    sm_86
 //   64        64       registers        46            0.36             0.31    0.62
-//   128       64       shared memory    94            0.73             0.62    1.25
+//   128       64       shared memory    90            0.70             0.62    1.25
 //   128       32       shared memory   106            0.83                     1.25
 //
 // So shared memory bounds sm_80 by a little, and sm_86 and sm_89 not at all.
@@ -84,8 +84,11 @@ struct AttentionBackward : AttentionBackwardRows<Element_, head_dim> {
   static constexpr int kKeySteps = kBlockK / 16;  // k16 steps of dQ; warp w owns the keys of step w
   static constexpr int kQueryTiles = kBlockQ / 8;  // n8 tiles of the scores
 
-  // Of dQ a warp computes 16 queries and a part of head_dim.
-  static constexpr int kDqParts = kWarps / kQueryBlocks;
+  // Of dQ a warp computes some queries and a part of head_dim. 32 by 32 reads less of dS and K than
+  // 16 by 64, but with modified scores it spills.
+  static constexpr int kDqBlocks =
+      kQueryBlocks == 4 && kHeadDim == 128 && kMaskKind != MaskKind::kAny ? 2 : 1;
+  static constexpr int kDqParts = kWarps / (kQueryBlocks / kDqBlocks);
   static constexpr int kDqSteps = kHeadSteps / kDqParts;  // n16 tiles of a part
 
   // dS is stored as [key, query], in rows of 64 queries for the swizzle: with 32 queries per step,
@@ -103,6 +106,7 @@ struct AttentionBackward : AttentionBackwardRows<Element_, head_dim> {
   // Registers of one lane, in the order of the mma fragments. Scores are transposed: rows are keys.
   using Scores = float[kQueryTiles][4];
   using PackedScores = uint32_t[kQueryBlocks][4];  // A fragments of products that sum over queries
+  using QueryGradient = float[kDqBlocks][2 * kDqSteps][4];
   using KeyGradient = float[1][kHeadDim / 8][4];
   using KeyFragments = uint32_t[kKvInRegisters ? kHeadSteps : 1][4];
 

@@ -64,6 +64,38 @@ struct QueryStep {
   bool exists;
 };
 
+// The tiles of a plan that one row of tiles makes with all keys.
+__device__ __forceinline__ int plan_columns(const KeyBlock& block) {
+  return (block.sequence.seqlen_k + ROOFGATE_PLAN_TILE - 1) / ROOFGATE_PLAN_TILE;
+}
+
+// Their row, for a tile of kBlockQ queries.
+template <class Config>
+__device__ __forceinline__ const int32_t* plan_row(const AttentionBackwardArguments& arguments,
+                                                   const KeyBlock& block, const QueryStep& step) {
+  const int64_t row = step.tile * Config::kBlockQ / ROOFGATE_PLAN_TILE;
+  const int64_t head = block.head_kv * arguments.queries_per_kv_head + step.head;
+  return arguments.plan_tiles + block.batch * arguments.plan_stride[0] +
+         head * arguments.plan_stride[1] + row * plan_columns(block);
+}
+
+// Those of the block's first and last 64 keys: an enum roofgate_tile each.
+struct PlanTiles {
+  int kinds[2];
+
+  __device__ __forceinline__ bool is_empty() const {
+    return kinds[0] == ROOFGATE_TILE_EMPTY && kinds[1] == ROOFGATE_TILE_EMPTY;
+  }
+};
+
+template <class Config>
+__device__ __forceinline__ PlanTiles plan_tiles(const AttentionBackwardArguments& arguments,
+                                                const KeyBlock& block, const QueryStep& step) {
+  const int first = 2 * block.tile;
+  const int32_t* const tiles = plan_row<Config>(arguments, block, step) + first;
+  return {tiles[0], first + 1 < plan_columns(block) ? tiles[1] : ROOFGATE_TILE_EMPTY};
+}
+
 // Walks over the visited tiles of queries, one query head after another.
 template <class Config>
 class QueryWalk {
@@ -118,48 +150,17 @@ class QueryWalk {
     return {head_, next_ + lane, true};
   }
 
-  // Finds the tiles that are not empty of the 32 from next_: 256 bytes of the plan, whatever it is.
+  // Finds the tiles that are not empty of the 32 from next_. Plans are stored by rows, so each lane
+  // reads 8 bytes of another sector: once for 32 tiles, of which a step costs thousands of clocks.
   __device__ __forceinline__ void scan() {
     const int tile = next_ + static_cast<int>(threadIdx.x % 32);
     bool is_empty = true;
     if (tile < end_) {
-      const PlanTiles tiles(arguments_, block_, head_, tile * kBlockQ / ROOFGATE_PLAN_TILE);
-      is_empty = tiles.kind(0) == ROOFGATE_TILE_EMPTY && tiles.kind(1) == ROOFGATE_TILE_EMPTY;
+      is_empty = plan_tiles<Config>(arguments_, block_, QueryStep{head_, tile, true}).is_empty();
     }
     found_ = __ballot_sync(kAllLanes, !is_empty);
   }
 
- public:
-  // The two tiles of a plan that the block's keys make with a row of tiles.
-  class PlanTiles {
-   public:
-    __device__ PlanTiles(const AttentionBackwardArguments& arguments, const KeyBlock& block,
-                         int head, int row)
-        : count_(plan_columns(block) - 2 * block.tile),
-          row_(plan_row(arguments, block, head, row) + 2 * block.tile) {}
-
-    // enum roofgate_tile of the first or second 64 keys.
-    __device__ __forceinline__ int kind(int half) const {
-      return half < count_ ? row_[half] : ROOFGATE_TILE_EMPTY;
-    }
-
-   private:
-    int count_;
-    const int32_t* row_;
-  };
-
-  static __device__ __forceinline__ int plan_columns(const KeyBlock& block) {
-    return (block.sequence.seqlen_k + ROOFGATE_PLAN_TILE - 1) / ROOFGATE_PLAN_TILE;
-  }
-
-  static __device__ __forceinline__ const int32_t* plan_row(
-      const AttentionBackwardArguments& arguments, const KeyBlock& block, int head, int row) {
-    const int64_t head_q = block.head_kv * arguments.queries_per_kv_head + head;
-    return arguments.plan_tiles + block.batch * arguments.plan_stride[0] +
-           head_q * arguments.plan_stride[1] + int64_t{row} * plan_columns(block);
-  }
-
- private:
   const AttentionBackwardArguments& arguments_;
   const KeyBlock& block_;
   int head_ = 0;
@@ -174,11 +175,8 @@ class QueryWalk {
 template <class Config>
 __device__ __forceinline__ uint32_t earlier_turns(const AttentionBackwardArguments& arguments,
                                                   const KeyBlock& block, const QueryStep& step) {
-  const int first_query = step.tile * Config::kBlockQ;
   if (has_plan<Config>(arguments)) {
-    using Walk = QueryWalk<Config>;
-    const int32_t* const row =
-        Walk::plan_row(arguments, block, step.head, first_query / ROOFGATE_PLAN_TILE);
+    const int32_t* const row = plan_row<Config>(arguments, block, step);
     uint32_t turns = 0;
     for (int first = 0; first < block.tile; first += 32) {
       const int pair = first + static_cast<int>(threadIdx.x % 32);
@@ -191,7 +189,8 @@ __device__ __forceinline__ uint32_t earlier_turns(const AttentionBackwardArgumen
   int first_block = 0;
   if constexpr (Config::kMaskKind != MaskKind::kFull) {
     const int diagonal = block.sequence.seqlen_k - block.sequence.seqlen_q;
-    first_block = max(first_query + diagonal - arguments.window.left, 0) / Config::kBlockK;
+    first_block =
+        max(step.tile * Config::kBlockQ + diagonal - arguments.window.left, 0) / Config::kBlockK;
   }
   return block.tile - first_block;
 }

@@ -82,7 +82,8 @@ roofgate_status check(const roofgate_attention_fwd_params& params) {
 
 const AttentionFwdKernel& kernel_for(roofgate_isa isa, int32_t dtype) {
 #if defined(__x86_64__)
-  if (isa >= ROOFGATE_ISA_AVX512_BF16 && dtype == ROOFGATE_BF16) return kAttentionFwdAvx512Bf16;
+  if (isa == ROOFGATE_ISA_AMX_BF16 && dtype == ROOFGATE_BF16) return kAttentionFwdAmxBf16;
+  if (isa == ROOFGATE_ISA_AVX512_BF16 && dtype == ROOFGATE_BF16) return kAttentionFwdAvx512Bf16;
   if (isa >= ROOFGATE_ISA_AVX512) return kAttentionFwdAvx512;
   if (isa == ROOFGATE_ISA_AVX2) return kAttentionFwdAvx2;
 #endif

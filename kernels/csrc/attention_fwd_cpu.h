@@ -37,5 +37,6 @@ extern const AttentionFwdKernel kAttentionFwdPortable;
 extern const AttentionFwdKernel kAttentionFwdAvx2;
 extern const AttentionFwdKernel kAttentionFwdAvx512;
 extern const AttentionFwdKernel kAttentionFwdAvx512Bf16;  // bf16 only
+extern const AttentionFwdKernel kAttentionFwdAmxBf16;     // likewise
 
 }  // namespace roofgate

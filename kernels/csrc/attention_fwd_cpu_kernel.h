@@ -29,7 +29,30 @@
 namespace roofgate {
 namespace {
 
-template <class Simd, class Element>
+constexpr int kHeadDimPadding = 32;  // K may be packed with zeros up to a multiple
+
+// How an item multiplies. Whatever else does, has the same four functions.
+template <class Simd>
+struct VectorArithmetic {
+  // A call to begin precedes those of an item, and one to end follows them.
+  static void begin() {}
+  static void end() {}
+
+  template <class Element>
+  static void pack(const Rows<Element>& k, const Rows<Element>& v, int head_dim,
+                   const KeyTile& tile) {
+    const int padded = round_up(k.count, kChunkSteps * Simd::kElementsPerUnit);
+    pack_keys<Simd>(k, padded, head_dim, tile.k);
+    pack_values<Simd>(v, padded, head_dim, tile.v);
+  }
+
+  static void attend(QueryTile<Simd>& tile, const KeyTile& key_tile, int head_dim,
+                     const Scaling& scaling, uint32_t* probabilities) {
+    roofgate::attend(tile, key_tile, head_dim, scaling, probabilities);
+  }
+};
+
+template <class Simd, class Element, class Arithmetic = VectorArithmetic<Simd>>
 class AttentionFwdItem {
  public:
   // Bytes that `scratch` needs.
@@ -80,7 +103,8 @@ class AttentionFwdItem {
       return buffer;
     };
     const size_t padded_units = round_up(head_dim_ / Simd::kElementsPerUnit, Simd::kLanes);
-    const size_t key_units = size_t{kTileKeys} / Simd::kElementsPerUnit * head_dim_;
+    const size_t key_units =
+        size_t{kTileKeys} / Simd::kElementsPerUnit * round_up(head_dim_, kHeadDimPadding);
     const int tiles = task_.tiles_per_item;
     tiles_ = reinterpret_cast<Tile*>(take(tiles * sizeof(Tile)));
     queries_ = reinterpret_cast<uint32_t*>(take(tiles * padded_units * Tile::kRows * 4));
@@ -112,15 +136,17 @@ class AttentionFwdItem {
       if (range.first < keys.first) keys.first = range.first;
       if (range.end > keys.end) keys.end = range.end;
     }
+    Arithmetic::begin();
     int64_t next = 0;
     for (int64_t key = next_visible(keys.first / kTileKeys * kTileKeys, keys.end); key < keys.end;
          key = next) {
       next = next_visible(key + kTileKeys, keys.end);
       pack_key_tile(key, next, keys.end);
       for (int t = 0; t < tile_count_; ++t) {
-        attend(tiles_[t], key_tile_, head_dim_, scaling_, probabilities_);
+        Arithmetic::attend(tiles_[t], key_tile_, head_dim_, scaling_, probabilities_);
       }
     }
+    Arithmetic::end();
     for (int t = 0; t < tile_count_; ++t) store_tile(t);
   }
 
@@ -182,11 +208,8 @@ class AttentionFwdItem {
   // `next` on.
   void pack_key_tile(int64_t key, int64_t next, int64_t end) {
     key_tile_.first_key = key;
-    const Rows<Element> k = rows_of(problem_.k, problem_.k_stride, key, end);
-    const int padded = round_up(k.count, kChunkSteps * Simd::kElementsPerUnit);
-    pack_keys<Simd>(k, padded, head_dim_, key_tile_.k);
-    pack_values<Simd>(rows_of(problem_.v, problem_.v_stride, key, end), padded, head_dim_,
-                      key_tile_.v);
+    Arithmetic::pack(rows_of(problem_.k, problem_.k_stride, key, end),
+                     rows_of(problem_.v, problem_.v_stride, key, end), head_dim_, key_tile_);
     prefetch_rows(rows_of(problem_.k, problem_.k_stride, next, end), head_dim_);
     prefetch_rows(rows_of(problem_.v, problem_.v_stride, next, end), head_dim_);
   }
@@ -275,9 +298,10 @@ class AttentionFwdItem {
   char* staging_ = nullptr;            // a vector of rows on its way through a transposition
 };
 
-template <class Simd, class Element>
+template <class Simd, class Element, class Arithmetic = VectorArithmetic<Simd>>
 void run_item_of_element(const void* task, int64_t item, void* scratch) {
-  AttentionFwdItem<Simd, Element>::run(*static_cast<const AttentionFwdTask*>(task), item, scratch);
+  AttentionFwdItem<Simd, Element, Arithmetic>::run(*static_cast<const AttentionFwdTask*>(task),
+                                                   item, scratch);
 }
 
 // For instruction sets that compute in fp32 and read either dtype.

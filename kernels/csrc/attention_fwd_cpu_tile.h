@@ -123,19 +123,14 @@ ROOFGATE_INLINE void scale_memory(float* memory, typename Simd::Vector factor) {
   Simd::store(memory, Simd::multiply(Simd::load(memory), factor));
 }
 
-// Moves the references of a vector of rows that a score of the block exceeds by more than kHeadroom
-// and rescales what was accumulated under the old ones: the sums, the output and the first `units`
-// rows of the probabilities.
+// Moves the references of a vector of rows whose `maximum` exceeds them by more than kHeadroom and
+// rescales the sums and the output that were accumulated under the old ones. Returns the factors.
 template <class Simd>
-ROOFGATE_NOINLINE void raise_references(QueryTile<Simd>& tile, int column, const Scaling& scaling,
-                                        const float* scores, int head_dim, uint32_t* probabilities,
-                                        int units) {
+ROOFGATE_NOINLINE typename Simd::Vector rescale_rows(QueryTile<Simd>& tile, int column,
+                                                     typename Simd::Vector maximum,
+                                                     const Scaling& scaling, int head_dim) {
   using Vector = typename Simd::Vector;
   constexpr int kRows = QueryTile<Simd>::kRows;
-  Vector maximum = Simd::load(scores + column);
-  for (int i = 1; i < Simd::kBlockRows; ++i) {
-    maximum = Simd::maximum(maximum, Simd::load(scores + i * kRows + column));
-  }
   const Vector before = Simd::load(tile.reference + column);
   const Vector limit = Simd::add(before, Simd::broadcast(scaling.headroom));
   const Vector after = Simd::select_greater(maximum, limit, maximum, before);
@@ -148,6 +143,22 @@ ROOFGATE_NOINLINE void raise_references(QueryTile<Simd>& tile, int column, const
   for (int d = 0; d < head_dim; ++d) {
     scale_memory<Simd>(tile.output + static_cast<ptrdiff_t>(d) * kRows + column, factor);
   }
+  return factor;
+}
+
+// The same for the maximum of a block of scores, and for the first `units` rows of the
+// probabilities.
+template <class Simd>
+ROOFGATE_NOINLINE void raise_references(QueryTile<Simd>& tile, int column, const Scaling& scaling,
+                                        const float* scores, int head_dim, uint32_t* probabilities,
+                                        int units) {
+  using Vector = typename Simd::Vector;
+  constexpr int kRows = QueryTile<Simd>::kRows;
+  Vector maximum = Simd::load(scores + column);
+  for (int i = 1; i < Simd::kBlockRows; ++i) {
+    maximum = Simd::maximum(maximum, Simd::load(scores + i * kRows + column));
+  }
+  const Vector factor = rescale_rows<Simd>(tile, column, maximum, scaling, head_dim);
   for (int unit = 0; unit < units; ++unit) {
     Simd::scale_probabilities(probabilities + unit * kRows + column, factor);
   }
@@ -388,18 +399,31 @@ ROOFGATE_INLINE void note_seen(QueryTile<Simd>& tile, const KeySelection<Simd>& 
   }
 }
 
+// The keys of a key tile that a row of the query tile sees, in whole granules; none where end <=
+// first. Writes `bits` where not every row sees them all.
+template <class Simd>
+ROOFGATE_INLINE KeySelection<Simd> select_keys(const QueryTile<Simd>& tile, int64_t first_key,
+                                               int granule,
+                                               MaskBits<QueryTile<Simd>::kRows>& bits) {
+  switch (tile.mask.look(first_key, bits)) {
+    case Visibility::kNone:
+      break;
+    case Visibility::kSome:
+      return {bits.first_key / granule * granule, round_up(bits.end_key, granule), &bits};
+    case Visibility::kAll:
+      return {0, kTileKeys, nullptr};
+  }
+  return {0, 0, nullptr};
+}
+
 // Takes a query tile through the keys of a key tile that any of its rows sees.
 template <class Simd>
 void attend(QueryTile<Simd>& tile, const KeyTile& key_tile, int head_dim, const Scaling& scaling,
             uint32_t* probabilities) {
-  constexpr int kGranule = kChunkSteps * Simd::kElementsPerUnit;
   MaskBits<QueryTile<Simd>::kRows> bits;
-  const Visibility visibility = tile.mask.look(key_tile.first_key, bits);
-  if (visibility == Visibility::kNone) return;
-  KeySelection<Simd> keys = {0, kTileKeys, nullptr};
-  if (visibility == Visibility::kSome) {
-    keys = {bits.first_key / kGranule * kGranule, round_up(bits.end_key, kGranule), &bits};
-  }
+  const KeySelection<Simd> keys =
+      select_keys(tile, key_tile.first_key, kChunkSteps * Simd::kElementsPerUnit, bits);
+  if (keys.first >= keys.end) return;
   note_seen(tile, keys);
   static_assert(Simd::kTileVectors == 2, "both widths are instantiated here");
   if (tile.vectors == 2) {

@@ -8,12 +8,17 @@
 // row sums once, at the end. mma.sync.m16n8k16 multiplies, ldmatrix reads swizzled tiles, cp.async
 // fills them.
 //
+// A key tile that a block sees nothing of is not visited, and one that a warp sees nothing of costs
+// the warp no product; a tile that it sees all of costs no mask. Masks are windows, whose tiles
+// follow from arithmetic, and plans, whose tiles are looked up.
+//
 // Floors of one call, for N visible scores (batch * heads_q * seqlen_q * seqlen_k, or about half of
 // that if causal) and R queries per warp:
 //   tensor cores    4 * N * head_dim FLOP      at 2048 FLOP/clk/SM on A100, 1024 on sm_86 and sm_89
-//   exponentials    N                          at 16 /clk/SM
+//   exponentials    N, with softcap 3 N        at 16 /clk/SM
 //   shared memory   4 * N * head_dim / R B     at 128 B/clk/SM, without the Q fragments
-//   device memory   Q, K, V and O once, and K and V again for every block_q queries if not in L2
+//   device memory   Q, K, V and O once, and K and V again for every block_q queries if not in L2;
+//                   of a plan 4 B per tile of 64 x 64, and 512 more per partial tile
 // On A100, with R = 32, a score of head_dim 128 costs 0.25 clk of tensor cores, 0.06 of
 // exponentials and 0.16 of shared memory (Q included): tensor cores bound it. For head_dim 64 that
 // is 0.125, 0.06 and 0.06, and the exponentials no longer hide for free. On Hopper mma.sync reaches

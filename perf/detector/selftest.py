@@ -11,7 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -25,7 +25,8 @@ from kernels.workspace import Workspace
 from perf.detector import workloads
 from perf.detector.workloads import ATTENTION_CASE, ATTENTION_THREADS, Workload
 from perf.model import Verdict
-from perf.paired import engine, host_sides
+from perf.paired import engine
+from perf.paired.host_problem import Problem
 from perf.paired.model import Finding, Plan, Restart, Side, Stage
 from perf.paired.restarts import Subject, run_restart
 from perf.units import change, percent
@@ -122,13 +123,13 @@ def count_written_heads(workload: Workload, slowdown: float, library: Library) -
     most = workload.slowed_units(slowdown)
     written = []
     for units in (workload.units, most):
-        problem = host_sides.Problem({**ATTENTION_CASE, "batch": most + 1}, threads, random.Random(0))  # noqa: S311
-        head_bytes = len(problem.output) // (most + 1)
+        problem = Problem(replace(ATTENTION_CASE, batch=most + 1), threads, random.Random(0))  # noqa: S311
+        head_bytes = len(problem.outputs[0]) // (most + 1)
         untouched = b"\xff" * head_bytes
-        problem.output[:] = untouched * (most + 1)
+        problem.outputs[0][:] = untouched * (most + 1)
         library.attention_fwd(problem.params_of_batch(units))
-        heads = range(0, len(problem.output), head_bytes)
-        written.append(sum(problem.output[start : start + head_bytes] != untouched for start in heads))
+        heads = range(0, len(problem.outputs[0]), head_bytes)
+        written.append(sum(problem.outputs[0][start : start + head_bytes] != untouched for start in heads))
     return written[0], written[1]
 
 

@@ -11,7 +11,7 @@ import ctypes
 import os
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from typing import Any
 from kernels.errors import RoofgateError
 from kernels.interface import CeilingCopyParams, CeilingFlopsParams, KernelDType, Library
 from perf.conditions import ConditionsProbe
+from perf.model import FULL, Case, DType, Operation
 from perf.paired import host_sides
+from perf.paired.host_problem import Problem, address, buffer
 from perf.paired.model import Side
 from perf.paired.sampling import Sides
 
@@ -70,22 +72,24 @@ class Workload:
 
 
 # A batch of small heads, each an item of its own for the kernel's threads; the batch is the number of units.
-ATTENTION_CASE: Mapping[str, Any] = {
-    "dtype": "bf16",
-    "heads_q": 1,
-    "heads_kv": 1,
-    "seqlen_q": 64,
-    "seqlen_k": 64,
-    "head_dim": 64,
-    "mask": "full",
-}
+ATTENTION_CASE = Case(
+    operation=Operation.ATTENTION_FWD,
+    dtype=DType.BF16,
+    batch=1,
+    heads_q=1,
+    heads_kv=1,
+    seqlen_q=64,
+    seqlen_k=64,
+    head_dim=64,
+    mask=FULL,
+)
 # Threads of those workloads that are our attention kernel.
 ATTENTION_THREADS: Mapping[str, int] = {"attention_small": 1, "attention_threads": 2}
 
 
 def _attention(threads: int) -> Preparation:
     def prepare(most_units: int, context: Context) -> CallMaker:
-        problem = host_sides.Problem({**ATTENTION_CASE, "batch": most_units}, threads, context.generator)
+        problem = Problem(replace(ATTENTION_CASE, batch=most_units), threads, context.generator)
 
         def make_call(units: int, path: Path | None) -> Call:
             return partial(_library(path).attention_fwd, problem.params_of_batch(units))
@@ -96,14 +100,12 @@ def _attention(threads: int) -> Preparation:
 
 
 def _copy(most_units: int, context: Context) -> CallMaker:
-    target, source = (
-        host_sides.buffer(most_units * _COPY_UNIT_BYTES, b"\1" * 4096, context.generator) for _ in range(2)
-    )
+    target, source = (buffer(most_units * _COPY_UNIT_BYTES, b"\1" * 4096, context.generator) for _ in range(2))
 
     def make_call(units: int, path: Path | None) -> Call:
         params = CeilingCopyParams(
-            dst=host_sides.address(target),
-            src=host_sides.address(source),
+            dst=address(target),
+            src=address(source),
             bytes=units * _COPY_UNIT_BYTES,
             threads=1,
         )

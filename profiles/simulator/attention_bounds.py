@@ -11,12 +11,12 @@ With u the unit roundoff of the type, P the weights, dP = dO V^T, delta = rowsum
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
-from kernels.attention_params import Gradients
 from kernels.reference import Item, attend, distances, items
 from profiles.simulator.attention_inputs import AttentionInputs
 
@@ -27,64 +27,79 @@ _SCORE_TOLERANCE = 2.0**-20  # of the largest score: a float32 sum of head_dim p
 
 
 @dataclass(frozen=True, slots=True)
-class Bounded:
-    """A part of an output, what it should be, and by how much each element may differ; all of one shape."""
+class Bound:
+    """What an output should be and by how much each element may differ, in float64 and in the shape of the output."""
 
-    found: torch.Tensor
     expected: torch.Tensor
     allowed: torch.Tensor
 
-    @property
-    def difference(self) -> torch.Tensor:
-        """Absolute; equal infinities do not differ."""
-        found = self.found.double()
-        return torch.where(found == self.expected, 0.0, (found - self.expected).abs())
-
-    @property
-    def is_right(self) -> bool:
+    def allows(self, found: torch.Tensor) -> bool:
         """Whether no element differs by more than is allowed; a NaN does."""
-        return bool((self.difference <= self.allowed).all())
+        return bool((self._difference(found) <= self.allowed).all())
 
-    @property
-    def error(self) -> float:
+    def error_of(self, found: torch.Tensor) -> float:
         """The largest difference; NaN if any is."""
-        return float(self.difference.max()) if self.difference.numel() else 0.0
+        return float(self._difference(found).max()) if found.numel() else 0.0
+
+    def _difference(self, found: torch.Tensor) -> torch.Tensor:
+        """Absolute; equal infinities do not differ."""
+        values = found.double()
+        return torch.where(values == self.expected, 0.0, (values - self.expected).abs())
 
 
-Bounds = Mapping[str, Sequence[Bounded]]  # of each output
+Part = tuple[torch.Tensor, torch.Tensor]  # of a bound: expected, allowed
 
 
-def forward_bounds(inputs: AttentionInputs, o: torch.Tensor, lse: torch.Tensor) -> Bounds:
-    """O and LSE, entry by entry of the batch and KV head by KV head."""
-    bounds: dict[str, list[Bounded]] = {"O": [], "LSE": []}
-    outputs = items(o, inputs.k, inputs.v, inputs.options)
-    sums = items(_like_rows(lse), inputs.k, inputs.v, inputs.options)
-    for problem, output, output_lse in zip(_problems(inputs), outputs, sums, strict=True):
+@lru_cache(maxsize=32)
+def forward_bounds(inputs: AttentionInputs) -> Mapping[str, Bound]:
+    """O and LSE."""
+    o, lse = _empty_like(inputs.q), _empty_like(inputs.answer[1])
+    for place_o, place_lse, problem in zip(_rows(inputs, o), _rows(inputs, lse), _problems(inputs), strict=True):
         for head in range(len(problem.k)):
             rows, one = _of_kv_head(problem, head)
-            bounds["O"].append(_bounded_output(one, output.q[rows], inputs.q.dtype))
-            bounds["LSE"].append(_bounded_sums(one, output_lse.q[rows, :, 0]))
-    return bounds
+            _fill(place_o, rows, _output(one, inputs.q.dtype))
+            _fill(place_lse, rows, _sums(one))
+    return {"O": o, "LSE": lse}
 
 
-def backward_bounds(inputs: AttentionInputs, gradients: Gradients) -> Bounds:
-    """dQ, dK and dV, entry by entry of the batch and KV head by KV head."""
-    bounds: dict[str, list[Bounded]] = {"dQ": [], "dK": [], "dV": []}
-    outputs = items(gradients.dq, gradients.dk, gradients.dv, inputs.options)
+@lru_cache(maxsize=32)
+def backward_bounds(inputs: AttentionInputs) -> Mapping[str, Bound]:
+    """dQ, dK and dV."""
+    dq, dk, dv = _empty_like(inputs.q), _empty_like(inputs.k), _empty_like(inputs.v)
+    places = (
+        items(dq.expected, dk.expected, dv.expected, inputs.options),
+        items(dq.allowed, dk.allowed, dv.allowed, inputs.options),
+    )
     upstream = items(inputs.d_o.double(), inputs.k, inputs.v, inputs.options)
-    for problem, output, above in zip(_problems(inputs), outputs, upstream, strict=True):
+    for expected, allowed, above, problem in zip(*places, upstream, _problems(inputs), strict=True):
         for head in range(len(problem.k)):
             rows, one = _of_kv_head(problem, head)
-            found = (output.q[rows], output.k[head : head + 1], output.v[head : head + 1])
-            parts = _bounded_gradients(one, above.q[rows], found, inputs.q.dtype)
-            for name, part in zip(bounds, parts, strict=True):
-                bounds[name].append(part)
-    return bounds
+            parts = _gradients(one, above.q[rows], inputs.q.dtype)
+            slices = (rows, slice(head, head + 1), slice(head, head + 1))
+            for place in zip(expected[:3], allowed[:3], slices, parts, strict=True):
+                _fill(place[:2], *place[2:])
+    return {"dQ": dq, "dK": dk, "dV": dv}
 
 
-def _like_rows(lse: torch.Tensor) -> torch.Tensor:
-    """LSE in the shape of Q with a head_dim of 1: [batch, heads, seqlen, 1], or of sequences [total, heads, 1]."""
-    return (lse if lse.dim() == 3 else lse.T)[..., None]
+def _empty_like(tensor: torch.Tensor) -> Bound:
+    return Bound(*(torch.empty(tensor.shape, dtype=torch.float64) for _ in Bound.__slots__))
+
+
+def _fill(place: Part, rows: slice, part: Part) -> None:
+    for view, values in zip(place, part, strict=True):
+        view[rows].copy_(values)
+
+
+def _rows(inputs: AttentionInputs, bound: Bound) -> list[Part]:
+    """Views of a bound of O or LSE: for each entry of the batch [heads, seqlen, ...]."""
+    views = []
+    for tensor in (bound.expected, bound.allowed):
+        is_lse = tensor.shape != inputs.q.shape
+        # LSE in the shape of Q with a head_dim of 1; that of sequences is [heads, total].
+        like_q = (tensor if tensor.dim() == 3 else tensor.T)[..., None] if is_lse else tensor
+        entries = items(like_q, inputs.k, inputs.v, inputs.options)
+        views.append([entry.q[..., 0] if is_lse else entry.q for entry in entries])
+    return list(zip(*views, strict=True))
 
 
 def _problems(inputs: AttentionInputs) -> list[Item]:
@@ -104,17 +119,17 @@ def _of_kv_head(problem: Item, head: int) -> tuple[slice, Item]:
     )
 
 
-def _bounded_output(problem: Item, found: torch.Tensor, dtype: torch.dtype) -> Bounded:
+def _output(problem: Item, dtype: torch.dtype) -> Part:
     expected, _ = attend(*problem)
     moved, _ = attend(*problem._replace(v=problem.v.abs()))
     allowed = _ROUNDING[dtype] * (2 * moved + expected.abs()) + _SMALLEST[dtype]
-    return Bounded(found, expected, allowed)
+    return expected, allowed
 
 
-def _bounded_sums(problem: Item, found: torch.Tensor) -> Bounded:
+def _sums(problem: Item) -> Part:
     _, expected = attend(*problem)
     tolerance = _LSE_TOLERANCE * (1 + expected.abs()) + _SCORE_TOLERANCE * _largest_score(problem)
-    return Bounded(found, expected, torch.where(expected.isfinite(), tolerance, 0.0))
+    return expected, torch.where(expected.isfinite(), tolerance, 0.0)
 
 
 def _largest_score(problem: Item) -> float:
@@ -126,9 +141,7 @@ def _largest_score(problem: Item) -> float:
     return problem.options.scale * product + slope * float(distances(*problem.visible.shape[1:]).abs().max())
 
 
-def _bounded_gradients(
-    problem: Item, d_o: torch.Tensor, found: Sequence[torch.Tensor], dtype: torch.dtype
-) -> tuple[Bounded, Bounded, Bounded]:
+def _gradients(problem: Item, d_o: torch.Tensor, dtype: torch.dtype) -> list[Part]:
     rounding, smallest, scale = _ROUNDING[dtype], _SMALLEST[dtype], problem.options.scale
     leaves = [tensor.detach().requires_grad_() for tensor in (problem.q, problem.k, problem.v)]
     o, _ = attend(*problem._replace(q=leaves[0], k=leaves[1], v=leaves[2]))
@@ -144,8 +157,5 @@ def _bounded_gradients(
         scale * (moved.transpose(-1, -2) @ problem.q.abs()).sum(0, keepdim=True),
         (moved_weights.transpose(-1, -2) @ d_o.abs()).sum(0, keepdim=True),
     )
-    dq, dk, dv = (
-        Bounded(one, right, limit + rounding * right.abs() + smallest)
-        for one, right, limit in zip(found, expected, allowed, strict=True)
-    )
-    return dq, dk, dv
+    limits = [limit + rounding * right.abs() + smallest for right, limit in zip(expected, allowed, strict=True)]
+    return list(zip(expected, limits, strict=True))

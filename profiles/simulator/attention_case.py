@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -10,8 +12,16 @@ from kernels.attention_params import AttentionOptions, Gradients, backward_param
 from kernels.errors import RoofgateError
 from perf import case as cases
 from perf.model import Case, Operation
-from profiles.simulator.attention_bounds import Bounds, backward_bounds, forward_bounds
-from profiles.simulator.attention_inputs import AttentionInputs, make_inputs
+from profiles.simulated_launches import AttentionLaunch, Unusual
+from profiles.simulator.attention_bounds import Bound, backward_bounds, forward_bounds
+from profiles.simulator.attention_inputs import (
+    AttentionInputs,
+    make_inputs,
+    with_heads_inside,
+    with_large_scores,
+    without_keys,
+    without_queries,
+)
 from profiles.simulator.device_memory import DeviceMemory
 from profiles.simulator.device_tensors import place_options, place_poison, place_tensor, run_backward
 from profiles.simulator.simulated_library import SimulatedLibrary
@@ -43,18 +53,22 @@ class PlacedAttention:
     lse: torch.Tensor  # float32, likewise
     gradients: Gradients | None  # of the backward pass: its inputs, and its outputs dq, dk, dv
 
-    def bounds(self) -> Bounds:
-        """Each output beside its right values and the largest errors that rounding explains."""
+    def outputs(self) -> Mapping[str, tuple[torch.Tensor, Bound]]:
+        """Each output by name, and what it should be."""
         if self.gradients is None:
-            return forward_bounds(self.inputs, self.o, self.lse)
-        return backward_bounds(self.inputs, self.gradients)
+            found = {"O": self.o, "LSE": self.lse}
+            bounds = forward_bounds(self.inputs)
+        else:
+            found = {"dQ": self.gradients.dq, "dK": self.gradients.dk, "dV": self.gradients.dv}
+            bounds = backward_bounds(self.inputs)
+        return {name: (tensor, bounds[name]) for name, tensor in found.items()}
 
 
 def place_attention(operation: Operation, inputs: AttentionInputs, memory: DeviceMemory) -> PlacedAttention:
     """Put inputs and poisoned outputs into ``memory``."""
     q, k, v = (place_tensor(memory, getattr(inputs, name), name) for name in ("q", "k", "v"))
     options = place_options(memory, inputs.options)
-    answer = inputs.answer()
+    answer = inputs.answer
     if operation is Operation.ATTENTION_FWD:
         lse = place_poison(memory, answer[1], "lse")
         return PlacedAttention(inputs, q, k, v, options, place_poison(memory, inputs.q, "o"), lse, None)
@@ -88,25 +102,32 @@ def wrong_answer(placed: PlacedAttention) -> str:
 
     An element that nobody wrote is a NaN, which is never right.
     """
-    wrong = []
-    for name, parts in placed.bounds().items():
-        if not all(part.is_right for part in parts):
-            wrong.append(f"{name} is off by up to {max(part.error for part in parts):.3g} from float64")
-    return ", ".join(wrong)
+    return ", ".join(
+        f"{name} is off by up to {bound.error_of(found):.3g} from float64"
+        for name, (found, bound) in placed.outputs().items()
+        if not bound.allows(found)
+    )
 
 
-def run_attention(
-    library: SimulatedLibrary, operation: Operation, inputs: AttentionInputs, *, deterministic: bool = False
-) -> str:
-    """Place the inputs, call the library, and return what is wrong with the answer; empty if nothing is.
+_CHANGES: Mapping[Unusual, Callable[[AttentionInputs], AttentionInputs]] = {
+    Unusual.INTERLEAVED: with_heads_inside,
+    Unusual.LARGE_SCORES: with_large_scores,
+    Unusual.NO_KEYS: without_keys,
+    Unusual.NO_QUERIES: without_queries,
+}
+
+
+def run_attention(library: SimulatedLibrary, launch: AttentionLaunch) -> str:
+    """Make and place the inputs, call the library, and return what is wrong with the answer; empty if nothing is.
 
     Raises :class:`kernels.interface.KernelError` if the library refuses the call or a launch fails.
     """
-    placed = place_attention(operation, inputs, library.memory)
-    call_attention(library, placed, deterministic=deterministic)
+    placed = place_attention(launch.case.operation, _inputs_of(launch.case, launch.unusual), library.memory)
+    call_attention(library, placed, deterministic=launch.deterministic)
     return wrong_answer(placed)
 
 
-def run_case(library: SimulatedLibrary, case: Case, *, deterministic: bool = False) -> str:
-    """:func:`run_attention` on the inputs of ``case``."""
-    return run_attention(library, case.operation, make_inputs(case), deterministic=deterministic)
+@lru_cache(maxsize=32)
+def _inputs_of(case: Case, unusual: Unusual | None) -> AttentionInputs:
+    inputs = make_inputs(case)
+    return inputs if unusual is None else _CHANGES[unusual](inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Lengths
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import accumulate
 
 import numpy as np
@@ -22,9 +23,9 @@ DTYPES = {DType.BF16: torch.bfloat16, DType.FP16: torch.float16}
 _LARGER = 2.0**7
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class AttentionInputs:
-    """What a call reads. With sequences a tensor is [total, heads, head_dim]."""
+    """What a call reads; nobody writes it. With sequences a tensor is [total, heads, head_dim]."""
 
     q: torch.Tensor  # [batch, heads_q, seqlen_q, head_dim]
     k: torch.Tensor  # [batch, heads_kv, seqlen_k, head_dim]
@@ -32,14 +33,18 @@ class AttentionInputs:
     d_o: torch.Tensor  # like q: the gradient of O, of which the forward pass knows nothing
     options: AttentionOptions
 
+    @cached_property
     def answer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """O in the type of Q and LSE in float32: the right ones, rounded. The backward pass starts from them."""
         o, lse = reference.attention(self.q, self.k, self.v, self.options)
         return o.to(self.q.dtype), lse.float()
 
 
+@lru_cache(maxsize=32)
 def make_inputs(case: Case, seed: int = 0) -> AttentionInputs:
     """Normal random tensors of unit variance, equal for equal seeds, and the options of ``case``.
+
+    Kept, with all that follows from them: a case runs on several architectures, and as hundreds of mutants.
 
     Raises :class:`RoofgateError` for a type that no CUDA kernel takes.
     """
@@ -101,6 +106,11 @@ def with_heads_inside(inputs: AttentionInputs) -> AttentionInputs:
 def with_large_scores(inputs: AttentionInputs) -> AttentionInputs:
     """Scores that lie hundreds apart."""
     return replace(inputs, q=inputs.q * _LARGER)
+
+
+def without_queries(inputs: AttentionInputs) -> AttentionInputs:
+    """No query at all: the gradients of keys and values are zero. Neither for sequences nor for plans."""
+    return replace(inputs, q=inputs.q[:, :, :0], d_o=inputs.d_o[:, :, :0])
 
 
 def without_keys(inputs: AttentionInputs) -> AttentionInputs:

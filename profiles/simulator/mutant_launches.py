@@ -13,8 +13,7 @@ from dataclasses import replace
 
 from perf.case import parse_mask
 from perf.model import Case, Operation
-from profiles.simulated_launches import LAUNCHES, AttentionLaunch, CopyLaunch, Launch, ProductLaunch
-from profiles.simulator.mutant_attention import Special, SpecialAttention
+from profiles.simulated_launches import LAUNCHES, AttentionLaunch, CopyLaunch, Launch, ProductLaunch, Unusual
 
 # A lane's last visible keys are L, L - 2, L - 4 and L - 6 for a tile whose last key is L: the first key of each 8 is
 # among them only for the L that is 6 more, and the second for the L that is 7 more.
@@ -48,21 +47,22 @@ _MASKED = (
     (1, 2, 1, 330, 200),
 )
 _SEQUENCES = ((3, 2, 1, 60, 70), (4, 4, 2, 300, 200))  # the greatest lengths
-_SPECIAL = (
-    (Special.NO_KEYS, (1, 2, 1, 40, 1)),
-    (Special.LARGE_SCORES, (1, 1, 1, 70, 200)),
-    (Special.INTERLEAVED, (2, 4, 2, 140, 100)),
+_UNUSUAL = (
+    (Unusual.NO_KEYS, (1, 2, 1, 40, 1)),
+    (Unusual.NO_QUERIES, (1, 2, 1, 1, 140)),
+    (Unusual.LARGE_SCORES, (1, 1, 1, 70, 200)),
+    (Unusual.INTERLEAVED, (2, 4, 2, 140, 100)),
 )
+_EMPTY = (Unusual.NO_KEYS, Unusual.NO_QUERIES)
 _WINDOWS = ("window1", "window20", "window70", "window150")
 _PLANS = ("prefix40", "document30", "sparse50")
 _COPIED_BYTES = (64, 64 * 1000, 132 * 3 * 512 * 5 * 16)
 _SOFTCAP = 5.0  # scores of unit variance meet the bend of tanh
 
 Shape = tuple[int, int, int, int, int]
-AnyLaunch = Launch | SpecialAttention
 
 
-def launches(kernel: str, l2_bytes: int) -> tuple[AnyLaunch, ...]:
+def launches(kernel: str, l2_bytes: int) -> tuple[Launch, ...]:
     """The launches for a kernel.
 
     Args:
@@ -85,14 +85,14 @@ def _instance(kernel: str) -> str:
     return "full" if last.isdigit() else last
 
 
-def _attention(case: Case, instance: str, l2_bytes: int) -> Iterator[AnyLaunch]:
+def _attention(case: Case, instance: str, l2_bytes: int) -> Iterator[Launch]:
     cases = list(_cases(_plain(case), instance, l2_bytes))
     yield from (AttentionLaunch(case=one) for one in cases)
     if case.operation is Operation.ATTENTION_BWD:
         yield from (AttentionLaunch(case=one, deterministic=True) for one in cases[-3:])
-    for what, shape in _SPECIAL:
-        if not (what is Special.NO_KEYS and instance == "plan"):  # a plan of no tiles
-            yield SpecialAttention(_shaped(_characteristic(_plain(case), instance), shape), what)
+    for what, shape in _UNUSUAL:
+        if not (what in _EMPTY and instance == "plan"):  # a plan of no tiles
+            yield AttentionLaunch(case=_shaped(_characteristic(_plain(case), instance), shape), unusual=what)
 
 
 def _plain(case: Case) -> Case:

@@ -13,13 +13,12 @@ from kernels.build_record import BuildRecord
 from kernels.errors import RoofgateError
 from kernels.interface import KernelError
 from profiles.simulated import run_launch
+from profiles.simulated_launches import Launch
 from profiles.simulator.device_memory import DeviceMemory
 from profiles.simulator.findings import source_path
 from profiles.simulator.lowering.context import LoweringError
 from profiles.simulator.lowering.lower import lower_kernel
 from profiles.simulator.lowering.program import program_text
-from profiles.simulator.mutant_attention import SpecialAttention, run_special
-from profiles.simulator.mutant_launches import AnyLaunch
 from profiles.simulator.mutant_results import WRONG_ANSWER, Fate, MutantResult
 from profiles.simulator.mutation import Mutation, mutate, shape
 from profiles.simulator.ptx.syntax import Instruction, Kernel, Module
@@ -57,12 +56,12 @@ class Subject:
 class Trial:
     """A launch, and what the kernel without a mistake executes in it."""
 
-    launch: AnyLaunch
+    launch: Launch
     executed: int  # warp-instructions
     sites: frozenset[int]  # a mutation of any other instruction makes no difference here
 
 
-def prepare(record: BuildRecord, subject: Subject, launch: AnyLaunch) -> Trial:
+def prepare(record: BuildRecord, subject: Subject, launch: Launch) -> Trial:
     """Run the kernel as it is. Raises :class:`RoofgateError` if that is not clean: then no mutant can be judged."""
     outcome, killers = _run(record, subject, launch, _OPTIONS, {})
     if killers:
@@ -121,28 +120,19 @@ def _first_death(
 
 
 def _run(
-    record: BuildRecord, subject: Subject, launch: AnyLaunch, options: Options, kernels: Mapping[str, LoadedKernel]
+    record: BuildRecord, subject: Subject, launch: Launch, options: Options, kernels: Mapping[str, LoadedKernel]
 ) -> tuple[Outcome, tuple[str, ...]]:
     """What was found, and who noticed."""
     with DeviceMemory() as memory:
         library = SimulatedLibrary(subject.architecture, memory, options, record, kernels)
         try:
-            wrong = bool(_call(library, launch))
+            wrong = bool(run_launch(library, launch))
         except KernelError:
             if not library.outcome.findings:
                 raise  # the host code refused: nothing ran
             wrong = False  # and nobody looks at the answer of a launch that failed
         checks = [finding.check for finding in library.outcome.findings]
         return library.outcome, tuple(dict.fromkeys([*checks, WRONG_ANSWER] if wrong else checks))
-
-
-def _call(library: SimulatedLibrary, launch: AnyLaunch) -> str:
-    """Call the library; returns what is wrong with the answer."""
-    match launch:
-        case SpecialAttention():
-            return run_special(library, launch)
-        case _:
-            return run_launch(library, launch)
 
 
 def _describe(subject: Subject, mutation: Mutation) -> MutantResult:

@@ -52,7 +52,6 @@ _DECIDING = (
     "attention_inputs",
     "ceiling_case",
     "device_tensors",
-    "mutant_attention",
     "mutant_launches",
     "mutant_trial",
     "mutation",

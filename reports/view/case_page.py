@@ -26,6 +26,8 @@ from reports.view.compared import comparison_links
 from reports.view.frame import build_frame, case_path, target_path
 from reports.view.measured_roofline import measured_figure
 from reports.view.page import Figure, Page
+from reports.view.proportion_table import NOTE as PROPORTION_NOTE
+from reports.view.proportion_table import build_proportion_table
 from reports.view.quantities import moment, plural, span
 from reports.view.roofline_pages import FLOOR_COLUMNS, floor_cells
 from reports.view.tables import MISSING, Cell, Column, Mark, Table, missing, rows_of
@@ -69,6 +71,8 @@ class CasePage:
     comparison_href: str  # the case's page in the paired comparison; empty if it was not timed there
     facts: tuple[Fact, ...]
     peers: Table
+    masks: Table | None  # time against the share of tiles
+    masks_note: str
     samples: Figure
     roofline: Figure | None
     roofline_note: str
@@ -93,6 +97,8 @@ def build_case_page(assessment: Assessment, case: CaseAssessment) -> Page:
         comparison_href=comparison_links(assessment).get((case.case.name, case.target), ""),
         facts=tuple(_facts(assessment, case)),
         peers=_peer_table(case),
+        masks=build_proportion_table(assessment, case),
+        masks_note=PROPORTION_NOTE,
         samples=samples,
         roofline=roofline,
         roofline_note="" if roofline else "No ceiling was measured for this case's type in this run.",

@@ -61,6 +61,7 @@ METRIC_TITLES = {
     Metric.THROUGHPUT: "throughput",
     Metric.ROOFLINE_FRACTION: "fraction of the roofline",
     Metric.PEER_RATIO: "ratio to the peer",
+    Metric.TIME_OVER_SHARE: "time over the share of tiles",
     Metric.REGISTERS: "registers per thread",
     Metric.SPILL_BYTES: "spilled",
     Metric.STACK_BYTES: "stack frame",

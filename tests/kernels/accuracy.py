@@ -7,8 +7,6 @@ it is the formula in torch operations of the inputs' dtype, which is what users 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -19,16 +17,19 @@ HALF_UNIT_IN_LAST_PLACE = {torch.bfloat16: 2**-9, torch.float16: 2**-12, torch.f
 POISON = 3e4  # finite in every dtype
 
 
+@torch.no_grad()
 def assert_forward_as_accurate_as_torch(
     o: torch.Tensor, lse: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, options: AttentionOptions
 ) -> None:
     """The largest error of O against float64 is at most twice torch's, and the LSE is right to fp32."""
     expected, expected_lse = reference.attention(q, k, v, options)
-    rounding = Rounding.of(q, k, v, torch.zeros_like(q), options)
-    _assert_close_enough("O", o, torch_answer(q, k, v, options), expected, rounding.o)
-    torch.testing.assert_close(lse.double(), expected_lse, rtol=1e-5, atol=1e-5 + 2**-23 * rounding.score)
+    score = largest_score(q, k, options)
+    # Rounding one score S moves its weight by |S| 2^-24 of it, and the weights of a row sum up to 1.
+    _assert_close_enough("O", o, torch_answer(q, k, v, options), expected, 2**-24 * score * _largest(v))
+    torch.testing.assert_close(lse.double(), expected_lse, rtol=1e-5, atol=1e-5 + 2**-23 * score)
 
 
+@torch.no_grad()
 def assert_gradients_as_accurate_as_torch(
     dq: torch.Tensor,
     dk: torch.Tensor,
@@ -41,8 +42,7 @@ def assert_gradients_as_accurate_as_torch(
 ) -> None:
     """The largest errors of dQ, dK and dV against float64 are at most twice those of torch's autograd."""
     expected = reference.gradients(q, k, v, d_o, options)
-    rounding = Rounding.of(q, k, v, d_o, options)
-    floors = (rounding.dq, rounding.dk, rounding.dv)
+    floors = rounding_of_gradients(q, k, v, d_o, options)
     answers = torch_gradients(q, k, v, d_o, options)
     for name, *tensors, floor in zip(("dQ", "dK", "dV"), (dq, dk, dv), answers, expected, floors, strict=True):
         _assert_close_enough(name, *tensors, floor)
@@ -61,7 +61,8 @@ def torch_gradients(
 ) -> tuple[torch.Tensor, ...]:
     """Torch's own dQ, dK and dV in the inputs' dtype."""
     leaves = [tensor.detach().clone().requires_grad_() for tensor in (q, k, v)]
-    o = torch_answer(leaves[0], leaves[1], leaves[2], options)
+    with torch.enable_grad():
+        o = torch_answer(leaves[0], leaves[1], leaves[2], options)
     if not o.requires_grad:
         return tuple(torch.zeros_like(leaf) for leaf in leaves)
     return torch.autograd.grad(o, leaves, d_o, allow_unused=True, materialize_grads=True)
@@ -70,7 +71,7 @@ def torch_gradients(
 def _torch_attend(item: reference.Item) -> torch.Tensor:
     q, k, v, visible, slopes, options = item
     if options.softcap > 0:
-        return reference.attend(*item)[0]
+        return reference.attend(item)[0]
     # A row that sees nothing is computed without its mask and thrown away, for its derivative must not be NaN.
     sees_a_key = visible.any(-1, keepdim=True)
     mask = visible | ~sees_a_key
@@ -83,38 +84,36 @@ def _torch_attend(item: reference.Item) -> torch.Tensor:
     return torch.where(sees_a_key, answer, 0.0)
 
 
-@dataclass(frozen=True)
-class Rounding:
-    """What rounding in fp32 alone may cost, for cases so small that torch's error is zero by luck.
+def rounding_of_gradients(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, d_o: torch.Tensor, options: AttentionOptions
+) -> tuple[float, float, float]:
+    """What rounding in fp32 alone may cost dQ, dK and dV, for cases so small that torch's error is zero by luck.
 
-    Rounding one score S, which is a sum of terms of that size, moves its weight P = exp(S - LSE) by P |S| 2^-24, and
-    dP by |dO| |V| 2^-24; dS = P (dP - delta) so by P |dO| |V| (2 |S| + 2) 2^-24. |S|, |dO| and |V| are the greatest.
+    To first order, element by element: a sum of terms is rounded by 2^-24 of the sum |.| of their sizes. So a score S
+    and the LSE, which the passes hand over in fp32, move the weight P = exp(S - LSE) by P (|S| + |LSE|). dP = dO V^T
+    moves by |dP|, and dS = P (dP - delta), where delta is the mean of dP in a row, by
+    P ((|S| + |LSE| + 2) abs(dP - delta) + |dP| + |delta|). The 2 is for rounding P, and 1 - tanh^2.
     """
-
-    score: float  # bound on a score, and so on the terms that are summed for it
-    o: float
-    dq: float
-    dk: float
-    dv: float
-
-    @classmethod
-    def of(
-        cls, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, d_o: torch.Tensor, options: AttentionOptions
-    ) -> Rounding:
-        """The bounds for these inputs."""
-        score = largest_score(q, k, options)
-        score_gradient = (2 * score + 2) * 2**-24 * _largest_row(d_o) * _largest_row(v)
-        weight = score * 2**-24
-        # At worst all queries that share a KV head see one key alone, with weight 1.
-        queries = options.sequences_q.longest if options.sequences_q is not None else q.shape[2]
-        column = queries * q.shape[1] // k.shape[1]
-        return cls(
-            score=score,
-            o=weight * _largest(v),
-            dq=options.scale * score_gradient * _largest(k),
-            dk=options.scale * score_gradient * _largest(q) * column,
-            dv=weight * _largest(d_o) * column,
-        )
+    floors: list[tuple[float, float, float]] = [(0.0, 0.0, 0.0)]
+    q, k, v, d_o = (tensor.double() for tensor in (q, k, v, d_o))
+    for item, gradient in zip(reference.items(q, k, v, options), reference.items(d_o, k, v, options), strict=True):
+        group = item.q.shape[0] // item.k.shape[0]
+        keys, values = (tensor.repeat_interleave(group, dim=0) for tensor in (item.k, item.v))
+        size = options.scale * (item.q.abs() @ keys.abs().mT)
+        if item.slopes is not None:
+            distance = reference.distances(*size.shape[-2:]).abs().to(size)
+            size = size + item.slopes[:, None, None].to(size) * distance
+        lse = reference.attend(item)[1]
+        size = size + torch.where(lse.isinf(), 0.0, lse.abs())[..., None]
+        weights = reference.weights(item)
+        d_weights, d_size = gradient.q @ values.mT, gradient.q.abs() @ values.abs().mT
+        delta, delta_size = ((weights * tensor).sum(-1, keepdim=True) for tensor in (d_weights, d_size))
+        d_score = 2**-24 * weights * ((size + 2) * (d_weights - delta).abs() + d_size + delta_size) * options.scale
+        d_keys, d_values = d_score.mT @ item.q.abs(), 2**-24 * (weights * size).mT @ gradient.q.abs()
+        of_heads = (tensor.unflatten(0, (-1, group)).sum(1) for tensor in (d_keys, d_values))
+        floors.append((_largest(d_score @ keys.abs()), *(_largest(tensor) for tensor in of_heads)))
+    dq, dk, dv = (max(column) for column in zip(*floors, strict=True))
+    return dq, dk, dv
 
 
 def largest_score(q: torch.Tensor, k: torch.Tensor, options: AttentionOptions) -> float:

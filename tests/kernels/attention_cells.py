@@ -1,9 +1,10 @@
-"""The feature matrix of the CUDA forward: element type, head_dim, mask, grouped heads and lengths, each cell a problem."""
+"""The feature matrix of the CUDA forward: type, head_dim, mask, heads and lengths; each cell is a problem."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -79,8 +80,8 @@ def _plan(batch: int, heads: int, seqlen_q: int, seqlen_k: int) -> MaskPlan:
     return from_tensor(visible)
 
 
-def _options(**values: object) -> AttentionOptions:
-    return AttentionOptions(scale=1.0, **values)  # type: ignore[arg-type] - checked by the dataclass's readers
+def _options(**values: Any) -> AttentionOptions:
+    return AttentionOptions(scale=1.0, **values)
 
 
 _MASKS: dict[str, Callable[[int, int, int], AttentionOptions]] = {

@@ -501,7 +501,7 @@ def test_problems_of_run_and_captures_are_kept(workspace: Workspace) -> None:
     assert lack in found.problems
     assert any(problem.reason == "no nvcc" for problem in found.problems)
     assert layer_texts(workspace)[Layer.STATIC] == "not run: no nvcc"
-    assert any(problem.subject == "4 CUDA cases of suite smoke" for problem in found.problems)
+    assert any(problem.subject == "6 CUDA cases of suite smoke" for problem in found.problems)
 
 
 def test_commands_offer_examples(capsys: pytest.CaptureFixture[str]) -> None:

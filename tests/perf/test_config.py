@@ -335,7 +335,7 @@ def test_the_shipped_files_are_valid_and_fit_together() -> None:
     """The smoke cases are in the default suite, so that its rules speak of both."""
     suites, thresholds = load_suites(), load_thresholds()
 
-    assert list(suites) == ["smoke", "default", "full"]
+    assert list(suites) == ["smoke", "default", "full", "irregular"]
     assert set(suites["smoke"].cases(Device.CPU)) <= set(suites["default"].cases(Device.CPU))
     assert any(isinstance(rule.limit, MaximumChange) and rule.metric is Metric.TIME for rule in thresholds.rules)
     assert {rule.metric.layer for rule in thresholds.rules} == set(Layer)

@@ -110,7 +110,7 @@ def test_attention_writes_so_many_more_batches(host_library: Path, params: list[
     """Outputs of the normal call end where its units end; those of the slowed one fill the buffer."""
     base, slowed = both_calls(name, 0.05, host_library)
     base()
-    output = params[0].kept_alive.output
+    output = params[0].kept_alive.outputs[0]
     unit_bytes = len(output) // WORKLOADS[name].slowed_units(0.05)
     written = WORKLOADS[name].units * unit_bytes
     unwritten = b"\x5a" * len(output)
@@ -123,7 +123,7 @@ def test_attention_writes_so_many_more_batches(host_library: Path, params: list[
         )
 
     assert counts == [WORKLOADS[name].units, WORKLOADS[name].slowed_units(0.05)]
-    assert params[0].batch * unit_bytes == written
+    assert params[0].problem.batch * unit_bytes == written
 
 
 def test_python_takes_so_many_more_steps(host_library: Path) -> None:

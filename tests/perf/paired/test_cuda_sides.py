@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from kernels.errors import RoofgateError
-from kernels.interface import AttentionFwdParams, Library
+from kernels.interface import AttentionBwdParams, AttentionFwdParams, Library
 from kernels.library import host_library
-from perf import peers, timer
+from perf import timer
+from perf.case import case_fields
+from perf.case_inputs import make_inputs
 from perf.gpu_conditions import GpuProbe
-from perf.model import CAUSAL, Case, Device, DType, Operation
+from perf.model import CAUSAL, Case, Device, DType, Mask, MaskKind, Operation
 from perf.paired import cuda_sides
 from perf.paired.model import GpuConditions, Side
 from perf.paired.sampling import sample_sides
@@ -51,9 +53,19 @@ class TimedLibrary(Library):
         run_s = self.run_s[self.path.name]
         if run_s:
             super().attention_fwd(params)
-        self.seen.append((self.path.name, params.q))
+        self._launched(params.problem.q)
+
+    def attention_bwd(self, params: AttentionBwdParams, stream: int = 0) -> None:
+        """The same, but for the question how much memory it needs, which launches nothing."""
+        assert stream == 0
+        super().attention_bwd(params)
+        if params.workspace:
+            self._launched(params.dq)
+
+    def _launched(self, address: int) -> None:
+        self.seen.append((self.path.name, address))
         self.cuda.host_now += 20e-6
-        self.cuda.launch(self.path.name, run_s)
+        self.cuda.launch(self.path.name, self.run_s[self.path.name])
 
 
 class FixedProbe(GpuProbe):
@@ -71,7 +83,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> SimulatedCuda:
     world.install(monkeypatch)
     TimedLibrary.cuda, TimedLibrary.seen = world, []
     monkeypatch.setattr(cuda_sides, "Library", TimedLibrary)
-    monkeypatch.setattr(cuda_sides, "make_inputs", lambda case, _, seed: peers.make_inputs(case, Device.CPU, seed))
+    monkeypatch.setattr(cuda_sides, "make_inputs", lambda case, _, seed: make_inputs(case, Device.CPU, seed))
     monkeypatch.setattr(timer, "open_gpu_probe", lambda _: FixedProbe(None, None))
     return world
 
@@ -86,8 +98,7 @@ def libraries(folder: Path) -> dict[Side, Path]:
 
 def arguments(**changes: Any) -> dict[str, Any]:
     """As JSON brings them."""
-    case = asdict(CASE) | {"operation": CASE.operation.value, "dtype": CASE.dtype.key}
-    return {"case": case} | changes
+    return {"case": case_fields(CASE)} | changes
 
 
 make = partial(cuda_sides.make, generator=random.Random(1))  # noqa: S311 - placements, not secrets
@@ -116,6 +127,33 @@ def test_both_sides_work_on_the_same_buffers(cuda: SimulatedCuda, tmp_path: Path
 
     assert {name for name, _ in TimedLibrary.seen} == {"base.so", "candidate.so"}
     assert len({address for _, address in TimedLibrary.seen}) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mask": Mask(MaskKind.DOCUMENT, 20), "seqlen_q": 48},
+        {"varlen": True, "batch": 3},
+        {"softcap": 2.0, "alibi": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("operation", list(Operation))
+def test_every_kind_of_case_can_be_compared(
+    cuda: SimulatedCuda,  # noqa: ARG001
+    tmp_path: Path,
+    operation: Operation,
+    changes: dict[str, Any],
+) -> None:
+    """Backward and masks too: both sides give equal answers, on the same buffers, and are timed."""
+    TimedLibrary.run_s = {"base.so": 1e-3, "candidate.so": 1e-3}
+    case = replace(CASE, operation=operation, **changes)
+    sides = make({"case": case_fields(case)}, libraries(tmp_path))
+
+    assert sides.samplers[Side.CANDIDATE](2) == pytest.approx(2e-3, rel=0.1)
+    timed = [address for name, address in TimedLibrary.seen if name == "candidate.so"]
+    assert len(set(timed)) == 1
 
 
 def test_rotating_sides_have_more_inputs_than_the_cache_holds(cuda: SimulatedCuda, tmp_path: Path) -> None:  # noqa: ARG001

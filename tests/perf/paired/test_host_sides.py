@@ -17,11 +17,14 @@ import numpy as np
 import pytest
 
 from kernels.errors import RoofgateError
-from kernels.interface import AttentionFwdParams, Library
+from kernels.interface import AttentionProblem, Library
 from kernels.library import host_library
-from kernels.reference import attention
-from perf.model import DType
+from kernels.reference import attention, gradients
+from perf.case import case_from_fields
+from perf.case_inputs import make_inputs
+from perf.model import Device, DType
 from perf.paired import host_sides
+from perf.paired.host_problem import DISTINCT_VALUES, Problem, address, buffer, normal_bytes
 from perf.paired.model import Plan, Restart, Side, Stage
 from perf.paired.restarts import RestartError, Subject, run_restart
 from perf.paired.statistics import restart_mean
@@ -187,70 +190,87 @@ def test_one_nan_among_few_values_is_refused(dtype: DType, side: Side) -> None:
 def test_buffers_start_at_a_random_cache_line(size: int) -> None:
     """They have the size that was asked for, filled with the values over and over."""
     values = bytes(range(1, 101))
-    memories = [host_sides.buffer(size, values, random.Random(seed)) for seed in range(40)]  # noqa: S311
+    memories = [buffer(size, values, random.Random(seed)) for seed in range(40)]  # noqa: S311
     expected = (values * (size // len(values) + 1))[:size]
 
     assert all(bytes(memory) == expected for memory in memories)
     if size:
-        offsets = {host_sides.address(memory) % mmap.PAGESIZE for memory in memories}
+        offsets = {address(memory) % mmap.PAGESIZE for memory in memories}
         assert all(offset % 64 == 0 for offset in offsets)
         assert len(offsets) > 10
     else:
-        assert {host_sides.address(memory) for memory in memories} == {0}
+        assert {address(memory) for memory in memories} == {0}
 
 
-def problem(**changes: Any) -> host_sides.Problem:
+def problem(**changes: Any) -> Problem:
     """The buffers of the case."""
-    return host_sides.Problem(CASE | changes, 2, random.Random(4))  # noqa: S311
+    return Problem(case_from_fields(CASE | changes), 2, random.Random(4))  # noqa: S311
 
 
 def test_the_structure_describes_contiguous_tensors() -> None:
     """Strides in elements: batch, head, position."""
-    params = problem().params
+    params = problem().forward_params
+    posed = params.problem
 
-    assert list(params.q_stride) == list(params.o_stride) == [4 * 96 * 32, 96 * 32, 32]
-    assert list(params.k_stride) == list(params.v_stride) == [2 * 160 * 32, 160 * 32, 32]
-    assert params.scale == pytest.approx(32**-0.5)
-    assert (params.causal, params.threads) == (1, 2)
-    assert len({params.q, params.k, params.v, params.o, params.lse}) == 5
+    assert list(posed.q_stride) == list(params.o_stride) == [4 * 96 * 32, 96 * 32, 32]
+    assert list(posed.k_stride) == list(posed.v_stride) == [2 * 160 * 32, 160 * 32, 32]
+    assert posed.scale == pytest.approx(32**-0.5)
+    assert (posed.window_left, posed.window_right, posed.threads) == (-1, 0, 2)
+    assert len({posed.q, posed.k, posed.v, params.o, params.lse}) == 5
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 def test_inputs_are_normal_values(dtype: str) -> None:
     """In either type: mean 0, standard deviation 1, none of them NaN."""
     kind = DType.from_key(dtype)
-    data = host_sides._normal_bytes(kind, random.Random(5))  # noqa: S311
+    data = normal_bytes(kind, random.Random(5))  # noqa: S311
     values = np.array(host_sides._some_values(data, kind))
 
-    assert len(data) == host_sides._DISTINCT_VALUES * kind.size_bytes
+    assert len(data) == DISTINCT_VALUES * kind.size_bytes
     assert abs(values.mean()) < 0.1
     assert values.std() == pytest.approx(1.0, abs=0.05)
 
 
-def test_the_answer_is_that_of_attention(library: Library) -> None:
-    """What is timed is the problem that the case names, held against the reference in float64."""
+MASKS = ("full", "causal", "window20", "prefix70", "document40", "sparse50")
+
+
+@pytest.mark.parametrize("operation", ["attention_fwd", "attention_bwd"])
+@pytest.mark.parametrize(
+    "changes",
+    [*({"mask": mask} for mask in MASKS), {"varlen": True}, {"softcap": 2.0, "mask": "document40"}, {"alibi": True}],
+    ids=str,
+)
+def test_the_answer_is_that_of_the_case(library: Library, operation: str, changes: dict[str, Any]) -> None:
+    """What is timed is the problem that the case names, mask and all, held against the reference in float64."""
     import torch
 
-    posed = problem()
-    library.attention_fwd(posed.params)
-    values = array.array("f", host_sides._normal_bytes(DType.FP32, random.Random(4)))  # noqa: S311
-    q, k = (
-        torch.tensor(np.resize(np.array(values), shape), dtype=torch.float64)
-        for shape in ((2, 4, 96, 32), (2, 2, 160, 32))
+    posed = problem(operation=operation, seqlen_q=160, **changes)
+    posed.prepare(library)
+    posed.call(library)
+    options = make_inputs(posed.case, Device.CPU).options
+    shape_q, shape_k = (
+        tuple(tensor.shape) for tensor in (make_inputs(posed.case, Device.CPU).q, make_inputs(posed.case, Device.CPU).k)
     )
-    expected, _ = attention(q, k, k, causal=True)
-    found = np.frombuffer(posed.output, dtype=np.float32).reshape(2, 4, 96, 32)
-
-    assert np.abs(found - expected.numpy()).max() < 1e-4
-    assert float(expected.std()) > 0.3  # far from the tolerance, so that a wrong answer shows
+    values = np.array(array.array("f", normal_bytes(DType.FP32, random.Random(4))))  # noqa: S311
+    q, k = (torch.tensor(np.resize(values, shape), dtype=torch.float64) for shape in (shape_q, shape_k))
+    expected = attention(q, k, k, options)[:1]
+    if operation == "attention_bwd":
+        expected = gradients(q, k, k, q, options)
+    for output, right in zip(posed.outputs, expected, strict=True):
+        found = np.frombuffer(output, dtype=np.float32).reshape(right.shape)
+        assert np.abs(found - right.numpy()).max() < 1e-4 * max(1.0, float(right.abs().max()))
+        assert float(right.std()) > 0.1  # far from the tolerance, so that a wrong answer shows
 
 
 def test_a_part_of_the_batch_is_the_same_problem() -> None:
     """And keeps the buffers alive, of which the structure has addresses alone."""
     whole = problem()
     part = whole.params_of_batch(1)
-    equal = [name for name, *_ in AttentionFwdParams._fields_ if name not in ("batch",) and "stride" not in name]
+    equal = [name for name, *_ in AttentionProblem._fields_ if name not in ("batch", "plan") and "stride" not in name]
 
-    assert part.batch == 1
-    assert [getattr(part, name) for name in equal] == [getattr(whole.params, name) for name in equal]
+    assert part.problem.batch == 1
+    assert part.o == whole.forward_params.o
+    assert [getattr(part.problem, name) for name in equal] == [
+        getattr(whole.forward_params.problem, name) for name in equal
+    ]
     assert part.kept_alive is whole

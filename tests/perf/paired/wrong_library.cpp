@@ -7,8 +7,9 @@
 namespace {
 
 int answer(const roofgate_attention_fwd_params& params) {
-  const size_t elements = size_t(params.batch) * params.heads_q * params.seqlen_q * params.head_dim;
-  const size_t bytes = elements * (params.dtype == ROOFGATE_FP32 ? 4 : 2);
+  const roofgate_attention_problem& problem = params.problem;
+  const size_t rows = size_t(problem.batch) * problem.heads_q * problem.seqlen_q;
+  const size_t bytes = rows * problem.head_dim * (problem.dtype == ROOFGATE_FP32 ? 4 : 2);
 #if defined(ANSWERS_ZERO)
   memset(params.o, 0, bytes);
 #elif defined(ANSWERS_NAN)
@@ -29,6 +30,7 @@ int roofgate_abi_version(void) { return ROOFGATE_ABI_VERSION; }
 int roofgate_attention_fwd(const roofgate_attention_fwd_params* params, void*) {
   return answer(*params);
 }
+int roofgate_attention_bwd(roofgate_attention_bwd_params*, void*) { return ROOFGATE_OK; }
 int roofgate_ceiling_copy(const roofgate_ceiling_copy_params*, void*) { return ROOFGATE_OK; }
 int roofgate_ceiling_flops(roofgate_ceiling_flops_params*, void*) { return ROOFGATE_OK; }
 const char* roofgate_status_text(int) { return "bad shape"; }

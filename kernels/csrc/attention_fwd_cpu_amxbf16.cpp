@@ -1,0 +1,263 @@
+// bf16 attention forward on the tiles of AMX: tdpbf16ps multiplies 16 x 32 by 32 x 16 bf16 and adds
+// in fp32. Scores stay transposed, as in attention_fwd_cpu_tile.h: rows are the columns of a tile
+// and the lanes of the softmax. Built with -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16
+// -mamx-tile -mamx-bf16 -mfma.
+#if defined(__x86_64__)
+#include "attention_fwd_cpu_avx512bf16.h"
+#include "attention_fwd_cpu_kernel.h"
+
+namespace roofgate {
+namespace {
+
+struct Amx : Avx512Bf16 {
+  // 2^x for x < 128, exactly 1 at 0. x = n + f with 0 <= f < 1: the relative error of the minimax
+  // polynomial for 2^f is 2.9e-6, a thousandth of a bf16's. 6 instructions; flushes what a normal
+  // number cannot hold, as Arithmetic::begin asks. A NaN stays one, -inf becomes 0.
+  static ROOFGATE_INLINE Vector exp2(Vector x) {
+    constexpr int kFractionFromFloor = 0x09;
+    const Vector f = _mm512_reduce_ps(x, kFractionFromFloor);
+    Vector p = _mm512_fmadd_ps(_mm512_set1_ps(0x1.b7f734p-7f), f, _mm512_set1_ps(0x1.abf868p-5f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.ee2452p-3f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62d6c6p-1f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, x);  // p * 2^floor(x)
+  }
+};
+
+constexpr int kTileRows = 16;                           // of a tile register
+constexpr int kTileBytes = 64;                          // of a row of it
+constexpr int kTileUnits = kTileRows * kTileBytes / 4;  // 32-bit
+constexpr int kTileElements = 32;                       // bf16 of a row
+constexpr int kRowBytes = QueryTile<Amx>::kRows * 4;    // of a row of Q, S, P and O
+static_assert(QueryTile<Amx>::kRows == 2 * kTileRows, "two tiles of columns");
+static_assert(kHeadDimPadding == kTileElements, "a product takes so many of head_dim at a time");
+
+// The compiler does not know that tile loads read memory: what was stored before them has to stay
+// before them.
+ROOFGATE_INLINE void finish_stores() { __asm__ volatile("" ::: "memory"); }
+
+// A 2 x 2 block of tiles: tiles 0 to 3 are the sums, 4 and 5 take the left operand, 6 and 7 the
+// right one, so that each loaded tile serves two products.
+struct Block {
+  static ROOFGATE_INLINE void clear() {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  static ROOFGATE_INLINE void load(const float* upper, const float* lower) {
+    _tile_loadd(0, upper, kRowBytes);
+    _tile_loadd(1, upper + kTileRows, kRowBytes);
+    _tile_loadd(2, lower, kRowBytes);
+    _tile_loadd(3, lower + kTileRows, kRowBytes);
+  }
+  static ROOFGATE_INLINE void store(float* upper, float* lower) {
+    _tile_stored(0, upper, kRowBytes);
+    _tile_stored(1, upper + kTileRows, kRowBytes);
+    _tile_stored(2, lower, kRowBytes);
+    _tile_stored(3, lower + kTileRows, kRowBytes);
+  }
+  static ROOFGATE_INLINE void multiply(const uint32_t* upper, const uint32_t* lower,
+                                       const uint32_t* right) {
+    _tile_loadd(6, right, kRowBytes);
+    _tile_loadd(4, upper, kTileBytes);
+    _tile_loadd(7, right + kTileRows, kRowBytes);
+    _tile_loadd(5, lower, kTileBytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+};
+
+class AmxArithmetic {
+ public:
+  static void begin() {
+    alignas(64) Configuration configuration = {};
+    configuration.palette = 1;
+    for (int tile = 0; tile < 8; ++tile) {
+      configuration.row_bytes[tile] = kTileBytes;
+      configuration.rows[tile] = kTileRows;
+    }
+    finish_stores();
+    _tile_loadconfig(&configuration);
+    // Products of bf16 flush what is smaller than a normal number anyway; exponentials that do not
+    // would cost a hundred cycles each.
+    _mm_setcsr(_mm_getcsr() | kFlushToZero);
+  }
+  static void end() {
+    _mm_setcsr(_mm_getcsr() & ~kFlushToZero);
+    _tile_release();
+  }
+
+  // K: [kTileKeys / 16][head_dim / 32][16 keys][32], V^T: [head_dim / 16][kTileKeys / 32][16][32
+  // keys].
+  template <class Element>
+  static void pack(const Rows<Element>& k, const Rows<Element>& v, int head_dim,
+                   const KeyTile& tile) {
+    const int steps = round_up(head_dim, kTileElements) / kTileElements;
+    for (int key = 0; key < kTileKeys; ++key) {
+      uint32_t* const out =
+          tile.k + key / kTileRows * steps * kTileUnits + key % kTileRows * (kTileElements / 2);
+      for (int step = 0; step < steps; ++step) {
+        copy_padded(k[key] + step * kTileElements, head_dim - step * kTileElements,
+                    out + step * kTileUnits);
+      }
+    }
+    for (int d = 0; d < head_dim; d += kTileRows) {
+      for (int key = 0; key < kTileKeys; key += kTileElements) {
+        alignas(64) uint32_t pairs[kTileUnits];
+        for (int unit = 0; unit < kTileRows; ++unit) {
+          Amx::interleave(v[key + 2 * unit] + d, v[key + 2 * unit + 1] + d,
+                          pairs + unit * kTileRows);
+        }
+        Amx::transpose(pairs, kTileRows, value_tile(tile, d, key), kTileRows);
+      }
+    }
+  }
+
+  static void attend(QueryTile<Amx>& tile, const KeyTile& key_tile, int head_dim,
+                     const Scaling& scaling, uint32_t* probabilities) {
+    MaskBits<kRows> bits;
+    const KeySelection<Amx> keys = select_keys(tile, key_tile.first_key, kTileElements, bits);
+    if (keys.first >= keys.end) return;
+    note_seen(tile, keys);
+    alignas(64) float scores[kTileKeys * kRows];
+    compute_scores(tile, key_tile, keys, head_dim, scores);
+    for (int column = 0; column < kRows; column += Amx::kLanes) {
+      raise_reference(tile, column, keys, scaling, scores, head_dim);
+      compute_probabilities(tile, column, keys, scaling.scale_log2, scores, probabilities);
+    }
+    accumulate_output(tile, key_tile, keys, head_dim, probabilities);
+  }
+
+ private:
+  static constexpr int kRows = QueryTile<Amx>::kRows;
+  static constexpr unsigned int kFlushToZero = 0x8000;
+
+  struct Configuration {  // as _tile_loadconfig takes it
+    uint8_t palette;
+    uint8_t start_row;
+    uint8_t reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+  };
+
+  static ROOFGATE_INLINE void copy_padded(const uint16_t* row, int elements, uint32_t* out) {
+    const __mmask32 mask = elements >= kTileElements ? ~0u : (1u << elements) - 1;
+    _mm512_storeu_si512(out, _mm512_maskz_loadu_epi16(mask, row));
+  }
+
+  static ROOFGATE_INLINE uint32_t* value_tile(const KeyTile& tile, int d, int key) {
+    return tile.v +
+           (d / kTileRows * (kTileKeys / kTileElements) + key / kTileElements) * kTileUnits;
+  }
+
+  // S^T of the selected keys, hidden ones at -inf.
+  static void compute_scores(const QueryTile<Amx>& tile, const KeyTile& key_tile,
+                             const KeySelection<Amx>& keys, int head_dim, float* scores) {
+    const int steps = round_up(head_dim, kTileElements) / kTileElements;
+    finish_stores();
+    for (int key = keys.first; key < keys.end; key += 2 * kTileRows) {
+      const uint32_t* const upper = key_tile.k + key / kTileRows * steps * kTileUnits;
+      Block::clear();
+      for (int step = 0; step < steps; ++step) {
+        Block::multiply(upper + step * kTileUnits, upper + (steps + step) * kTileUnits,
+                        tile.q + step * kTileRows * kRows);
+      }
+      Block::store(scores + key * kRows, scores + (key + kTileRows) * kRows);
+    }
+    if (tile.change == nullptr && keys.bits == nullptr) return;
+    for (int key = keys.first; key < keys.end; key += Amx::kBlockRows) {
+      float* const block = scores + key * kRows;
+      if (tile.change != nullptr) change_scores<Amx, 2>(tile, key_tile.first_key + key, block);
+      if (keys.bits != nullptr) hide_keys<Amx, 2>(*keys.bits, key, block);
+    }
+  }
+
+  // Before any exponential, so that none has to be repeated.
+  static ROOFGATE_INLINE void raise_reference(QueryTile<Amx>& tile, int column,
+                                              const KeySelection<Amx>& keys, const Scaling& scaling,
+                                              const float* scores, int head_dim) {
+    constexpr int kChains = 4;  // of maxima, since one alone would wait for itself
+    __m512 highest[kChains];
+    ROOFGATE_UNROLL
+    for (int i = 0; i < kChains; ++i) highest[i] = Amx::broadcast(-__builtin_inff());
+    for (int key = keys.first; key < keys.end; key += kChains) {
+      ROOFGATE_UNROLL
+      for (int i = 0; i < kChains; ++i) {
+        highest[i] = Amx::maximum(highest[i], Amx::load(scores + (key + i) * kRows + column));
+      }
+    }
+    const __m512 maximum =
+        Amx::maximum(Amx::maximum(highest[0], highest[1]), Amx::maximum(highest[2], highest[3]));
+    const __m512 limit =
+        Amx::add(Amx::load(tile.reference + column), Amx::broadcast(scaling.headroom));
+    if (__builtin_expect(Amx::any_greater(maximum, limit), 0)) {
+      rescale_rows<Amx>(tile, column, maximum, scaling, head_dim);
+    }
+  }
+
+  static ROOFGATE_INLINE void compute_probabilities(QueryTile<Amx>& tile, int column,
+                                                    const KeySelection<Amx>& keys, float scale_log2,
+                                                    const float* scores, uint32_t* probabilities) {
+    const __m512 scale = Amx::broadcast(scale_log2);
+    const __m512 offset = Amx::load(tile.offset + column);
+    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    __m512 rounded_sum = _mm512_setzero_ps();
+    for (int key = keys.first; key < keys.end; key += 2) {
+      __m512 exponentials[2];
+      ROOFGATE_UNROLL
+      for (int e = 0; e < 2; ++e) {
+        const __m512 score = Amx::load(scores + (key + e) * kRows + column);
+        exponentials[e] = Amx::exp2(Amx::exponent(score, offset, offset, scale));
+        sum[e] = Amx::add(sum[e], exponentials[e]);
+      }
+      rounded_sum =
+          Amx::store_unit(probabilities + key / 2 * kRows + column, exponentials, rounded_sum);
+    }
+    add_to_memory<Amx>(tile.sum + column, Amx::add(sum[0], sum[1]));
+    add_to_memory<Amx>(tile.rounded_sum + column, rounded_sum);
+  }
+
+  // O^T += V^T P^T. Where head_dim is an odd number of tiles, the last one goes alone.
+  static void accumulate_output(QueryTile<Amx>& tile, const KeyTile& key_tile,
+                                const KeySelection<Amx>& keys, int head_dim,
+                                const uint32_t* probabilities) {
+    finish_stores();
+    int d = 0;
+    for (; d + 2 * kTileRows <= head_dim; d += 2 * kTileRows) {
+      float* const upper = tile.output + static_cast<ptrdiff_t>(d) * kRows;
+      float* const lower = upper + kTileRows * kRows;
+      Block::load(upper, lower);
+      for (int key = keys.first; key < keys.end; key += kTileElements) {
+        Block::multiply(value_tile(key_tile, d, key), value_tile(key_tile, d + kTileRows, key),
+                        probabilities + key / 2 * kRows);
+      }
+      Block::store(upper, lower);
+    }
+    if (d == head_dim) return;
+    float* const last = tile.output + static_cast<ptrdiff_t>(d) * kRows;
+    _tile_loadd(0, last, kRowBytes);
+    _tile_loadd(1, last + kTileRows, kRowBytes);
+    for (int key = keys.first; key < keys.end; key += kTileElements) {
+      const uint32_t* const right = probabilities + key / 2 * kRows;
+      _tile_loadd(4, value_tile(key_tile, d, key), kTileBytes);
+      _tile_loadd(6, right, kRowBytes);
+      _tile_loadd(7, right + kTileRows, kRowBytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+    }
+    _tile_stored(0, last, kRowBytes);
+    _tile_stored(1, last + kTileRows, kRowBytes);
+  }
+};
+
+}  // namespace
+
+const AttentionFwdKernel kAttentionFwdAmxBf16 = {
+    QueryTile<Amx>::kRows, AttentionFwdItem<Amx, Bf16, AmxArithmetic>::scratch_bytes,
+    run_item_of_element<Amx, Bf16, AmxArithmetic>};
+
+}  // namespace roofgate
+#endif
