@@ -137,6 +137,13 @@ def compare(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def transformer(session: nox.Session) -> None:
+    """Train and time a whole model with torch's attention and ours [-- --setting all | --quick]."""
+    _run(session, "-m", "kernels", "build", "--architecture", "cpu")
+    _run(session, "-m", "perf", "transformer", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def selftest(session: nox.Session) -> None:
     """Plant known slowdowns in real kernels and see whether they are found here [-- --short]."""
     _run(session, "-m", "kernels", "build", "--architecture", "cpu")

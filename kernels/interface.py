@@ -160,12 +160,13 @@ class Library:
         try:
             self._handle = ctypes.CDLL(str(path.resolve()))
             version = self._handle.roofgate_abi_version()
+            # Before the functions, which a library of another version may lack.
+            if version != ABI_VERSION:
+                raise RoofgateError(f"{path}: interface version {version}, expected {ABI_VERSION}; run: nox -s build")
             for name in _FUNCTIONS:
                 getattr(self._handle, name).argtypes = (c_void_p, c_void_p)
         except (OSError, AttributeError) as error:
             raise RoofgateError(f"{path}: cannot be opened ({error}); run: nox -s build") from error
-        if version != ABI_VERSION:
-            raise RoofgateError(f"{path}: interface version {version}, expected {ABI_VERSION}; run: nox -s build")
         self._handle.roofgate_status_text.restype = c_char_p
         self._handle.roofgate_status_text.argtypes = (c_int,)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from kernels.build_record import BuildRecord, BuildStatus, DeviceCode, LibraryBuild
 from kernels.errors import RoofgateError
@@ -155,7 +156,8 @@ def _simulate(
 ) -> tuple[KernelResult, ...]:
     simulator_program()  # compiled once, before several launches want it
     results: list[KernelResult] = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    # Every core has a launch to run: what torch computes of the right answer needs no threads of its own.
+    with ThreadPoolExecutor(os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         jobs = _start(record, [kernel for kernels in planned.values() for kernel in kernels], pool)
         for name, kernels in planned.items():
             found = [_collect(kernel, jobs) for kernel in kernels]

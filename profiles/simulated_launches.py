@@ -79,6 +79,7 @@ INSTANCES: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 _DETERMINISTIC = 2  # of the launches of an instance, the first ones; these run both ways backward
+_OF_FP16 = 2  # the same: an fp16 kernel differs from its twin for bf16 in its products and conversions alone
 
 
 def _forward(dtype: DType, head_dim: int, instance: str) -> tuple[Launch, ...]:
@@ -89,13 +90,21 @@ def _backward(dtype: DType, head_dim: int, instance: str) -> tuple[Launch, ...]:
     cases = _cases("attention_bwd", dtype, head_dim, instance)
     return (
         *(AttentionLaunch(case=case) for case in cases),
-        *(AttentionLaunch(case=case, deterministic=True) for case in cases[:_DETERMINISTIC]),
-        *((AttentionLaunch(case=cases[0], unusual=Unusual.NO_QUERIES),) if instance in ("full", "window") else ()),
+        *(AttentionLaunch(case=case, deterministic=True) for case in cases[:_DETERMINISTIC] if dtype is DType.BF16),
     )
 
 
+def _without_queries(dtype: DType, head_dim: int, instance: str) -> tuple[Launch, ...]:
+    """One in which the main kernel alone runs, to write zeros. A plan of no tiles is none."""
+    if instance not in ("full", "window"):
+        return ()
+    case = _cases("attention_bwd", dtype, head_dim, instance)[0]
+    return (AttentionLaunch(case=case, unusual=Unusual.NO_QUERIES),)
+
+
 def _cases(operation: str, dtype: DType, head_dim: int, instance: str) -> list[Case]:
-    return [parse_case(f"{operation}-{dtype.key}-{shape}x{head_dim}-{scores}") for shape, scores in INSTANCES[instance]]
+    chosen = INSTANCES[instance][: _OF_FP16 if dtype is DType.FP16 else None]
+    return [parse_case(f"{operation}-{dtype.key}-{shape}x{head_dim}-{scores}") for shape, scores in chosen]
 
 
 # The copy kernel has up to 132 * 3 * 512 threads, each of which moves 4 * 16 B per trip: a full trip and a rest.
@@ -108,7 +117,10 @@ LAUNCHES: Mapping[str, tuple[Launch, ...]] = {
         for dtype, head_dim, instance in product(_DTYPES, (64, 128, 256), INSTANCES)
     },
     **{
-        f"attention_bwd<{dtype.key}, {head_dim}, {instance}>": _backward(dtype, head_dim, instance)
+        f"attention_bwd<{dtype.key}, {head_dim}, {instance}>": (
+            *_backward(dtype, head_dim, instance),
+            *_without_queries(dtype, head_dim, instance),
+        )
         for dtype, head_dim, instance in product(_DTYPES, (64, 128), INSTANCES)
     },
     **{

@@ -16,6 +16,7 @@ from perf.assess import load_assessment
 from perf.evidence import hardware_baseline_folder
 from perf.findings import Assessment
 from perf.model import Problem
+from perf.transformer.record import TransformerRun, read_runs
 from profiles.ncu.stored_report import (
     StoredReport,
     hardware_folder,
@@ -28,6 +29,7 @@ from reports.junit import junit_xml
 from reports.render import render_site
 from reports.summary import summarise
 from reports.view import build_pages
+from reports.view.transformer_page import with_transformer_page
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with workspace.writing("roofgate report"):
             assessment, sources = with_sources(load_assessment(workspace), workspace)
             assessment, reports = with_reports(assessment, workspace)
-            index = render_all(assessment, workspace, options.out or workspace.site, sources, reports)
+            assessment, trained = with_transformer_runs(assessment, workspace)
+            index = render_all(assessment, workspace, options.out or workspace.site, sources, reports, trained)
         print(f"{index} ({time.monotonic() - started:.1f} s)")
         return EXIT_PASS
 
@@ -73,15 +76,25 @@ def with_reports(assessment: Assessment, workspace: Workspace) -> tuple[Assessme
     return replace(assessment, problems=problems), (*captured, *imported)
 
 
+def with_transformer_runs(
+    assessment: Assessment, workspace: Workspace
+) -> tuple[Assessment, tuple[TransformerRun, ...]]:
+    """The stored runs of whole transformers; a file that cannot be read becomes a problem."""
+    runs, unread = read_runs(workspace)
+    return replace(assessment, problems=(*assessment.problems, *unread)), runs
+
+
 def render_all(
     assessment: Assessment,
     workspace: Workspace,
     site: Path,
     sources: SourceCounters | None = None,
     reports: Sequence[StoredReport] = (),
+    trained: Sequence[TransformerRun] = (),
 ) -> Path:
     """Write the pages below ``site``, and the summary and the JUnit file beside the other results."""
-    index = render_site(build_pages(assessment, sources, reports), site)
+    pages = with_transformer_page(assessment, build_pages(assessment, sources, reports), trained)
+    index = render_site(pages, site)
     write_atomically(workspace.root / "summary.md", summarise(assessment))
     write_atomically(workspace.root / "junit.xml", junit_xml(assessment))
     return index

@@ -19,8 +19,8 @@ ALLOWED = {
 }
 # Comparing, gating and reporting run where torch is not installed.
 TORCH_MODULES = {
-    "kernels/ops.py",
-    "kernels/reference.py",
+    *(f"kernels/{name}.py" for name in ("attention_inputs", "attention_params", "masks", "ops", "reference", "sdpa")),
+    *(f"perf/{name}.py" for name in ("case_inputs", "flex_form", "torch_forms", "varlen_forms")),
     "perf/ceilings.py",
     "perf/doctor.py",  # tries to, and says so where it cannot
     "perf/machine.py",
@@ -31,6 +31,11 @@ TORCH_MODULES = {
     "perf/plugin.py",
     "perf/profiled_launches.py",
     "perf/timer.py",
+    *(f"perf/transformer/{name}.py" for name in ("attentions", "decoder", "session", "spans", "timing", "training")),
+    *(
+        f"profiles/simulator/{name}.py"
+        for name in ("attention_bounds", "attention_case", "attention_inputs", "device_tensors")
+    ),
 }
 
 

@@ -4,8 +4,9 @@
 //   begin(), end()                  around the item
 //   load_keys(tile, k, v)           packs 64 keys and clears their dK and dV
 //   load_queries(q, d_o)            packs up to 64 queries and clears their dQ
-//   attend(tile, scores)            adds what the pairs of the loaded queries and those keys give
-//   finish_keys(tile)               before dk and dv are read
+//   attend(tile, scores, prefetch)  adds what the pairs of the loaded queries and those keys give
+//   finish_queries()                before dq is read
+//   flush(), then finish_keys(tile) before dk and dv are read
 //   dq(row, d), dk(tile, key, d), dv(tile, key, d): 16 sums from element d on
 //
 // Rows are queries and lanes are keys. A unit is the 32 bits that one multiply-add takes from each
@@ -137,7 +138,7 @@ class VectorEngine {
     memset(dq_, 0, sizeof(float) * kTileQueries * head_dim_);
   }
 
-  void attend(int tile, const ScoreTile& scores) {
+  void attend(int tile, const ScoreTile& scores, RowPrefetch& prefetch) {
     const int64_t first = int64_t{tile} * kTileKeys * units_;
     for (int row = 0; row < rows_; row += Simd::kBlockRows) {
       multiply_rows<Simd, false>(RowMajor{q_.rows + row * units_, units_}, k_transposed_ + first,
@@ -145,6 +146,7 @@ class VectorEngine {
       multiply_rows<Simd, false>(RowMajor{d_o_.rows + row * units_, units_}, v_transposed_ + first,
                                  kTileKeys, units_, d_products_, kTileKeys, kTileKeys);
       compute_scores(row, scores);
+      prefetch.step();
     }
     const int steps = rows_ / kPerUnit;
     float* const dk = dk_ + int64_t{tile} * kTileKeys * head_dim_;
@@ -161,6 +163,8 @@ class VectorEngine {
     }
   }
 
+  void finish_queries() {}
+  void flush() {}
   void finish_keys(int) {}
   const float* dq(int row, int d) const { return dq_ + row * head_dim_ + d; }
   const float* dk(int tile, int key, int d) const { return dk_ + key_offset(tile, key) + d; }

@@ -18,6 +18,7 @@
 
 #include "attention_bwd_cpu.h"
 #include "attention_bwd_cpu_mask.h"
+#include "attention_bwd_cpu_prefetch.h"
 #include "attention_bwd_cpu_scores.h"
 #include "attention_cpu_elements.h"
 
@@ -135,6 +136,7 @@ class AttentionBwdItem {
           rows_of(problem_.v, problem_.v_stride, tensor_batch_, head_kv_, position, left));
     }
     meet_queries();
+    engine_.flush();
     for (int tile = 0; tile < tiles_; ++tile) store_keys(tile);
     engine_.end();
   }
@@ -187,6 +189,7 @@ class AttentionBwdItem {
       lse_log2_[i] = i < q.count ? params_.lse[row + i] * kLog2E : HUGE_VALF;
       delta_[i] = i < q.count ? task_.delta[row + i] : 0.0f;
     }
+    if (tile > 0 && chunks_ > 1) begin_prefetch(head, tile - 1);
     uint64_t words[kTileQueries];
     for (int key_tile = 0; key_tile < tiles_; ++key_tile) {
       const int64_t key_tile_of_all = first_tile_ + key_tile;
@@ -194,10 +197,25 @@ class AttentionBwdItem {
       if (kind == TileKind::kEmpty) continue;
       if (kind == TileKind::kPartial) mask.words(tile, key_tile_of_all, words);
       const int64_t distance = first + mask.diagonal() - key_tile_of_all * kTileKeys;
-      engine_.attend(key_tile, {rules, kind == TileKind::kPartial ? words : nullptr, lse_log2_,
-                                delta_, static_cast<float>(distance)});
+      engine_.attend(key_tile,
+                     {rules, kind == TileKind::kPartial ? words : nullptr, lse_log2_, delta_,
+                      static_cast<float>(distance)},
+                     prefetch_);
     }
+
+    engine_.finish_queries();
     add_to_dq(mask, head, tile, q.count);
+  }
+
+  // Has the rows of the query tile that is met next asked for.
+  void begin_prefetch(int64_t head, int64_t tile) {
+    const int64_t first = tile * kTileQueries;
+    const int64_t position = sequence_.first_query + first;
+    prefetch_.begin(
+        row_at(problem_.q, problem_.q_stride, tensor_batch_, head, position), problem_.q_stride[2],
+        row_at(params_.d_o, params_.d_o_stride, tensor_batch_, head, position),
+        params_.d_o_stride[2],
+        task_.dq + (first_row_of(problem_, batch_, head) + first) * head_dim_, head_dim_);
   }
 
   // Adds the engine's dQ to that of the chunks before; after the last one, stores the result.
@@ -212,14 +230,15 @@ class AttentionBwdItem {
     for (int row = 0; row < rows; ++row, sum += head_dim_) {
       Storage* const out = dq_row(head, tile * kTileQueries + row);
       for (int d = 0; d < head_dim_; d += kPiece) {
-        const float* const share = engine_.dq(row, d);
-        for (int i = 0; i < kPiece; ++i) {
-          const float value = previous < 0 ? share[i] : sum[d + i] + share[i];
-          if (is_last) {
-            out[d + i] = Element::narrow(value * problem_.scale);
-          } else {
-            sum[d + i] = value;
-          }
+        float piece[kPiece];
+        memcpy(piece, engine_.dq(row, d), sizeof piece);
+        if (previous >= 0) {
+          for (int i = 0; i < kPiece; ++i) piece[i] += sum[d + i];
+        }
+        if (is_last) {
+          for (int i = 0; i < kPiece; ++i) out[d + i] = Element::narrow(piece[i] * problem_.scale);
+        } else {
+          memcpy(sum + d, piece, sizeof piece);
         }
       }
     }
@@ -309,6 +328,7 @@ class AttentionBwdItem {
   int64_t chunks_;      // of the sequence
   int64_t first_tile_;  // of keys
   int tiles_;           // in this chunk
+  RowPrefetch prefetch_;
   float lse_log2_[kTileQueries];
   float delta_[kTileQueries];
 };

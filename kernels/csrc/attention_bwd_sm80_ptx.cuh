@@ -11,6 +11,16 @@
 
 namespace roofgate::ptx {
 
+// One instruction, which the compiler does not take apart again.
+__device__ __forceinline__ uint4 load_global_16(const void* address) {
+  uint4 value;
+  asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "l"(__cvta_generic_to_global(address))
+               : "memory");
+  return value;
+}
+
 // Numbers that one instruction adds to consecutive addresses: only sm_90 adds vectors.
 #if ROOFGATE_SM >= 90
 constexpr int kRedWidth = 4;

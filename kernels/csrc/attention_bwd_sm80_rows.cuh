@@ -93,9 +93,9 @@ __global__ void __launch_bounds__(Rows::kDeltaThreads)
     const bool exists = query < tile.sequence.seqlen_q;
     float delta = 0.0f;
     if (exists) {
-      delta = dot<typename Rows::Element>(
-          *reinterpret_cast<const uint4*>(d_o + query * arguments.d_o_stride[2]),
-          *reinterpret_cast<const uint4*>(o + query * arguments.o_stride[2]));
+      delta =
+          dot<typename Rows::Element>(ptx::load_global_16(d_o + query * arguments.d_o_stride[2]),
+                                      ptx::load_global_16(o + query * arguments.o_stride[2]));
     }
 #pragma unroll
     for (int distance = kLanesPerRow / 2; distance > 0; distance /= 2) {

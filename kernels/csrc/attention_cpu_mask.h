@@ -55,6 +55,28 @@ ROOFGATE_INLINE KeyRange window_of(const roofgate_attention_problem& problem,
   return range;
 }
 
+// A row of a KV head's matrix. Walked rather than computed for each row: 64-bit divisions by the
+// group would cost as much as all else that is done once for a row.
+class RowCursor {
+ public:
+  RowCursor(int64_t row, int group)
+      : position_(row / group), group_(group), in_group_(static_cast<int>(row % group)) {}
+
+  int64_t position() const { return position_; }
+  int query_head_in_group() const { return in_group_; }
+
+  ROOFGATE_INLINE void advance() {
+    if (++in_group_ < group_) return;
+    in_group_ = 0;
+    ++position_;
+  }
+
+ private:
+  int64_t position_;
+  int group_;
+  int in_group_;
+};
+
 enum class Visibility { kNone, kSome, kAll };
 
 // The bits of kMaskKeys keys: row r sees key k where bit k % 32 of halves[k / 32][r] is set.
@@ -108,16 +130,19 @@ class RowMask {
   void select_window(const roofgate_attention_problem& problem, const Sequence& sequence,
                      int64_t first_row, int group) {
     common_keys_ = {0, INT64_MAX};
-    for (int row = 0; row < rows_; ++row) {
-      const KeyRange range = window_of(problem, sequence, (first_row + row) / group);
+    RowCursor cursor(first_row, group);
+    for (int row = 0; row < rows_; ++row, cursor.advance()) {
+      const KeyRange range = window_of(problem, sequence, cursor.position());
       const bool sees_none = range.first >= range.end;
-      row_keys_[row] = sees_none ? KeyRange{0, 0} : range;
+      row_first_[row] = sees_none ? 0 : range.first;
+      row_end_[row] = sees_none ? 0 : range.end;
       if (sees_none || range.first > common_keys_.first) common_keys_.first = range.first;
       if (sees_none || range.end < common_keys_.end) common_keys_.end = range.end;
       if (sees_none) continue;
       if (range.first < keys_.first) keys_.first = range.first;
       if (range.end > keys_.end) keys_.end = range.end;
     }
+    for (int row = rows_; row < kRows; ++row) row_first_[row] = row_end_[row] = 0;
   }
 
   // Rows of one head and of the same 64 positions share a line of the plan.
@@ -130,9 +155,10 @@ class RowMask {
     query_bits_ = plan.query_bits;
     keys_ = {0, rows_ > 0 ? int64_t{sequence.keys} : 0};
     lines_ = 0;
-    for (int row = 0; row < rows_; ++row) {
-      const int64_t position = (first_row + row) / group;
-      const int64_t head = head_kv * group + (first_row + row) % group;
+    RowCursor cursor(first_row, group);
+    for (int row = 0; row < rows_; ++row, cursor.advance()) {
+      const int64_t position = cursor.position();
+      const int64_t head = head_kv * group + cursor.query_head_in_group();
       const int32_t* const line =
           tiles + head * plan.tiles_stride[1] + position / kMaskKeys * tiles_k;
       query_in_tile_[row] = static_cast<uint8_t>(position % kMaskKeys);
@@ -153,26 +179,42 @@ class RowMask {
 
   // False where no bit is set.
   ROOFGATE_NOINLINE bool write_bits(int64_t key, MaskBits<kRows>& bits) const {
-    uint64_t any = 0;
-    for (int row = 0; row < kRows; ++row) {
-      uint64_t word = 0;
-      if (row < rows_) word = has_plan_ ? plan_word(row, key) : window_word(row, key);
-      bits.halves[0][row] = static_cast<uint32_t>(word);
-      bits.halves[1][row] = static_cast<uint32_t>(word >> 32);
-      any |= word;
-    }
+    const uint64_t any = has_plan_ ? write_plan_bits(key, bits) : write_window_bits(key, bits);
     if (any == 0) return false;
     bits.first_key = __builtin_ctzll(any);
     bits.end_key = kMaskKeys - __builtin_clzll(any);
     return true;
   }
 
-  ROOFGATE_INLINE uint64_t window_word(int row, int64_t key) const {
-    const int64_t first = row_keys_[row].first - key;
-    const int64_t end = row_keys_[row].end - key;
-    if (first >= kMaskKeys || end <= 0 || first >= end) return 0;
-    const uint64_t from_first = ~uint64_t{0} << (first > 0 ? first : 0);
-    return end < kMaskKeys ? from_first & ~(~uint64_t{0} << end) : from_first;
+  // Without a branch, so that the compiler takes several rows at once: a window has partial tiles
+  // on both edges of every row of tiles.
+  ROOFGATE_INLINE uint64_t write_window_bits(int64_t key, MaskBits<kRows>& bits) const {
+    uint64_t any = 0;
+    for (int row = 0; row < kRows; ++row) {
+      const uint64_t word = bits_from(row_first_[row] - key) & ~bits_from(row_end_[row] - key);
+      bits.halves[0][row] = static_cast<uint32_t>(word);
+      bits.halves[1][row] = static_cast<uint32_t>(word >> 32);
+      any |= word;
+    }
+    return any;
+  }
+
+  // Bits `first` to 63, whatever `first` is.
+  static ROOFGATE_INLINE uint64_t bits_from(int64_t first) {
+    const int64_t at_least_zero = first < 0 ? 0 : first;
+    const uint64_t shifted = ~uint64_t{0} << (at_least_zero & (kMaskKeys - 1));
+    return at_least_zero < kMaskKeys ? shifted : 0;
+  }
+
+  ROOFGATE_INLINE uint64_t write_plan_bits(int64_t key, MaskBits<kRows>& bits) const {
+    uint64_t any = 0;
+    for (int row = 0; row < kRows; ++row) {
+      const uint64_t word = row < rows_ ? plan_word(row, key) : 0;
+      bits.halves[0][row] = static_cast<uint32_t>(word);
+      bits.halves[1][row] = static_cast<uint32_t>(word >> 32);
+      any |= word;
+    }
+    return any;
   }
 
   ROOFGATE_INLINE uint64_t plan_word(int row, int64_t key) const {
@@ -190,7 +232,8 @@ class RowMask {
   KeyRange keys_ = {0, 0};
   // Without a plan:
   KeyRange common_keys_ = {0, 0};  // that all rows see
-  KeyRange row_keys_[kRows];
+  int64_t row_first_[kRows];
+  int64_t row_end_[kRows];
   // With one:
   const uint64_t* query_bits_ = nullptr;
   int lines_ = 0;

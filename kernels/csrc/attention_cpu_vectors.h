@@ -24,7 +24,8 @@ struct Vectors {
     return v;
   }
   static ROOFGATE_INLINE void store(float* p, Vector v) { memcpy(p, &v, sizeof v); }
-  static ROOFGATE_INLINE Vector broadcast(float v) { return Vector{} + v; }
+  // Minus zero, which changes nothing and so costs nothing: plus zero would change -0.
+  static ROOFGATE_INLINE Vector broadcast(float v) { return v - Vector{}; }
   static ROOFGATE_INLINE Vector select(Integers mask, Vector a, Vector b) {
     return (Vector)(((Integers)a & mask) | ((Integers)b & ~mask));
   }

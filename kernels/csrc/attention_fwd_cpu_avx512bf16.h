@@ -33,6 +33,15 @@ struct Avx512Bf16 : Avx512Vectors {
     _mm512_storeu_si512(units, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
   }
 
+  // A row of fp32 rounded to nearest even bf16; `count` is a multiple of 16. What is smaller than a
+  // normal number becomes zero.
+  static ROOFGATE_INLINE void narrow(const float* from, uint16_t* to, int count) {
+    for (int i = 0; i < count; i += kLanes) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i),
+                          (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + i)));
+    }
+  }
+
   // Rounds two keys' probabilities to bf16, stores them as units and adds them to the sum. Integer
   // instructions, since vcvtne2ps2bf16 would take the ports of vdpbf16ps and leave the pairs in the
   // wrong order. Ties go up, not to even: one case in 65536.

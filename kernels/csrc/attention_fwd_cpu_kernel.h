@@ -160,8 +160,8 @@ class AttentionFwdItem {
     return key;
   }
 
-  Row row_at(int64_t row) const {
-    return {head_kv_ * task_.group + row % task_.group, row / task_.group};
+  Row row_at(const RowCursor& cursor) const {
+    return {head_kv_ * task_.group + cursor.query_head_in_group(), cursor.position()};
   }
 
   void load_tile(int t) {
@@ -185,9 +185,10 @@ class AttentionFwdItem {
     tile.change = change_.is_needed() ? &change_ : nullptr;
     if (change_.has_slopes()) load_slopes(tile, first);
     const Storage* rows[kLanes];
+    RowCursor cursor(first, task_.group);
     for (int column = 0; column < tile.vectors * kLanes; column += kLanes) {
-      for (int lane = 0; lane < kLanes; ++lane) {
-        rows[lane] = column + lane < tile.rows ? query(row_at(first + column + lane)) : nullptr;
+      for (int lane = 0; lane < kLanes; ++lane, cursor.advance()) {
+        rows[lane] = column + lane < tile.rows ? query(row_at(cursor)) : nullptr;
       }
       pack_queries<Simd, Element>(rows, head_dim_, problem_.scale < 0, tile.q + column,
                                   reinterpret_cast<uint32_t*>(staging_));
@@ -197,8 +198,9 @@ class AttentionFwdItem {
   // Rows that are not in use keep what stood there: it is never read back.
   void load_slopes(Tile& tile, int64_t first_row) const {
     const float* const slopes = problem_.alibi_slopes + batch_ * problem_.alibi_batch_stride;
-    for (int row = 0; row < tile.rows; ++row) {
-      const Row at = row_at(first_row + row);
+    RowCursor cursor(first_row, task_.group);
+    for (int row = 0; row < tile.rows; ++row, cursor.advance()) {
+      const Row at = row_at(cursor);
       tile.diagonal[row] = static_cast<float>(at.position + sequence_.keys - sequence_.queries);
       tile.slope_log2[row] = static_cast<float>(slopes[at.head] * kLog2E);
     }
@@ -232,23 +234,25 @@ class AttentionFwdItem {
     constexpr int kLanes = Simd::kLanes;
     const Tile& tile = tiles_[t];
     const int64_t first = first_row_ + int64_t{t} * Tile::kRows;
+    RowCursor cursor(first, task_.group);
     for (int column = 0; column < tile.rows; column += kLanes) {
       Storage* rows[kLanes];
       alignas(64) float factors[kLanes];
-      for (int lane = 0; lane < kLanes; ++lane) {
+      Simd::store(factors,
+                  Simd::divide(Simd::broadcast(1.0f), Simd::load(tile.rounded_sum + column)));
+      for (int lane = 0; lane < kLanes; ++lane, cursor.advance()) {
         const int row = column + lane;
         rows[lane] = nullptr;
-        factors[lane] = 1.0f / tile.rounded_sum[row];
         if (row >= tile.rows) continue;
         const bool sees_keys = tile.seen[row] != 0;
-        Storage* const out = output(row_at(first + row));
+        Storage* const out = output(row_at(cursor));
         if (sees_keys) {
           rows[lane] = out;
         } else {
           memset(out, 0, sizeof(Storage) * head_dim_);
         }
         const double reference = tile.reference[row] * natural_scale();
-        *lse(row_at(first + row)) =
+        *lse(row_at(cursor)) =
             sees_keys ? static_cast<float>(reference + logf(tile.sum[row])) : -HUGE_VALF;
       }
       unpack_output<Simd, Element>(tile.output + column, factors, head_dim_, rows,

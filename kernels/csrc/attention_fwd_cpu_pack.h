@@ -64,11 +64,14 @@ void prefetch_rows(const Rows<Element>& rows, int head_dim) {
   }
 }
 
-// units[0, count) = a row of elements.
+// units[0, count) = a row of elements; `count` is a multiple of kChunkSteps.
 template <class Simd, class Element>
 ROOFGATE_INLINE void copy_units(const typename Element::Storage* row, uint32_t* units, int count) {
   if constexpr (Simd::kElementsPerUnit == 2) {
-    memcpy(units, row, count * sizeof *units);
+    // By pieces of a known size: a call of memcpy would cost more than it copies.
+    for (int i = 0; i < count; i += kChunkSteps) {
+      memcpy(units + i, row + 2 * i, kChunkSteps * sizeof *units);
+    }
   } else {
     for (int i = 0; i < count; ++i) units[i] = Element::widen(row[i]);
   }
@@ -114,10 +117,13 @@ void pack_queries(const typename Element::Storage* const (&rows)[Simd::kLanes], 
                   bool negate, uint32_t* packed, uint32_t* staging) {
   const int units = head_dim / Simd::kElementsPerUnit;
   const int padded_units = round_up(units, Simd::kLanes);
-  memset(staging, 0, sizeof *staging * padded_units * Simd::kLanes);
   for (int lane = 0; lane < Simd::kLanes; ++lane) {
-    if (rows[lane] == nullptr) continue;
     uint32_t* const row = staging + lane * padded_units;
+    if (rows[lane] == nullptr) {
+      memset(row, 0, sizeof *row * padded_units);
+      continue;
+    }
+    for (int unit = units; unit < padded_units; ++unit) row[unit] = 0;
     copy_units<Simd, Element>(rows[lane], row, units);
     if (!negate) continue;
     const uint32_t signs = Simd::kElementsPerUnit == 2 ? 0x80008000u : 0x80000000u;
@@ -147,7 +153,11 @@ void unpack_output(const float* output, const float* factors, int head_dim,
   for (int lane = 0; lane < Simd::kLanes; ++lane) {
     if (rows[lane] == nullptr) continue;
     const float* const row = staging + lane * head_dim;
-    for (int d = 0; d < head_dim; ++d) rows[lane][d] = Element::narrow(row[d]);
+    if constexpr (Simd::kElementsPerUnit == 2) {
+      Simd::narrow(row, rows[lane], head_dim);
+    } else {
+      for (int d = 0; d < head_dim; ++d) rows[lane][d] = Element::narrow(row[d]);
+    }
   }
 }
 

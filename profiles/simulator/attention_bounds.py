@@ -17,11 +17,12 @@ from functools import lru_cache
 
 import torch
 
-from kernels.reference import Item, attend, distances, items
+from kernels.reference import Item, attend, distances, items, weights
 from profiles.simulator.attention_inputs import AttentionInputs
 
 _ROUNDING = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}  # unit roundoff
-_SMALLEST = {torch.bfloat16: 0.0, torch.float16: 2.0**-25}  # half of the smallest step: what rounding costs near 0
+# What rounding costs near 0: half of the smallest step of fp16; of bf16 the numbers that float32 flushes to 0.
+_SMALLEST = {torch.bfloat16: 2.0**-126, torch.float16: 2.0**-25}
 _LSE_TOLERANCE = 1e-5
 _SCORE_TOLERANCE = 2.0**-20  # of the largest score: a float32 sum of head_dim products
 
@@ -120,14 +121,14 @@ def _of_kv_head(problem: Item, head: int) -> tuple[slice, Item]:
 
 
 def _output(problem: Item, dtype: torch.dtype) -> Part:
-    expected, _ = attend(*problem)
-    moved, _ = attend(*problem._replace(v=problem.v.abs()))
+    expected, _ = attend(problem)
+    moved, _ = attend(problem._replace(v=problem.v.abs()))
     allowed = _ROUNDING[dtype] * (2 * moved + expected.abs()) + _SMALLEST[dtype]
     return expected, allowed
 
 
 def _sums(problem: Item) -> Part:
-    _, expected = attend(*problem)
+    _, expected = attend(problem)
     tolerance = _LSE_TOLERANCE * (1 + expected.abs()) + _SCORE_TOLERANCE * _largest_score(problem)
     return expected, torch.where(expected.isfinite(), tolerance, 0.0)
 
@@ -144,14 +145,13 @@ def _largest_score(problem: Item) -> float:
 def _gradients(problem: Item, d_o: torch.Tensor, dtype: torch.dtype) -> list[Part]:
     rounding, smallest, scale = _ROUNDING[dtype], _SMALLEST[dtype], problem.options.scale
     leaves = [tensor.detach().requires_grad_() for tensor in (problem.q, problem.k, problem.v)]
-    o, _ = attend(*problem._replace(q=leaves[0], k=leaves[1], v=leaves[2]))
+    o, _ = attend(problem._replace(q=leaves[0], k=leaves[1], v=leaves[2]))
     expected = torch.autograd.grad(o, leaves, d_o, allow_unused=True, materialize_grads=True)
-    o, one_hot = o.detach(), torch.eye(problem.k.shape[1], dtype=torch.float64)[None]
-    weights, _ = attend(*problem._replace(v=one_hot))
+    o, probabilities = o.detach(), weights(problem)
     delta, delta_error = ((one * other).sum(-1, keepdim=True) for one, other in ((d_o, o), (d_o.abs(), o.abs())))
-    d_scores = weights * (d_o @ problem.v.transpose(-1, -2) - delta)
-    moved = 2 * rounding * (d_scores.abs() + weights * delta_error) + smallest
-    moved_weights = 2 * rounding * weights + smallest
+    d_scores = probabilities * (d_o @ problem.v.transpose(-1, -2) - delta)
+    moved = 2 * rounding * (d_scores.abs() + probabilities * delta_error) + smallest
+    moved_weights = 2 * rounding * probabilities + smallest
     allowed = (
         scale * moved @ problem.k.abs(),
         scale * (moved.transpose(-1, -2) @ problem.q.abs()).sum(0, keepdim=True),

@@ -90,9 +90,10 @@ def rounding_of_gradients(
     """What rounding in fp32 alone may cost dQ, dK and dV, for cases so small that torch's error is zero by luck.
 
     To first order, element by element: a sum of terms is rounded by 2^-24 of the sum |.| of their sizes. So a score S
-    and the LSE, which the passes hand over in fp32, move the weight P = exp(S - LSE) by P (|S| + |LSE|). dP = dO V^T
-    moves by |dP|, and dS = P (dP - delta), where delta is the mean of dP in a row, by
-    P ((|S| + |LSE| + 2) abs(dP - delta) + |dP| + |delta|). The 2 is for rounding P, and 1 - tanh^2.
+    and the LSE, which the passes hand over in fp32, move the weight P = exp(S - LSE) by P (|S| + |LSE| + 2), where 2 is
+    for the exponential itself, or 1 - tanh^2 in its place, and for rounding P. dP = dO V^T moves by |dP|, and
+    dS = P (dP - delta), where delta is the mean of dP in a row, by
+    P ((|S| + |LSE| + 2) abs(dP - delta) + |dP| + |delta|).
     """
     floors: list[tuple[float, float, float]] = [(0.0, 0.0, 0.0)]
     q, k, v, d_o = (tensor.double() for tensor in (q, k, v, d_o))
@@ -104,11 +105,11 @@ def rounding_of_gradients(
             distance = reference.distances(*size.shape[-2:]).abs().to(size)
             size = size + item.slopes[:, None, None].to(size) * distance
         lse = reference.attend(item)[1]
-        size = size + torch.where(lse.isinf(), 0.0, lse.abs())[..., None]
+        size = size + torch.where(lse.isinf(), 0.0, lse.abs())[..., None] + 2
         weights = reference.weights(item)
         d_weights, d_size = gradient.q @ values.mT, gradient.q.abs() @ values.abs().mT
         delta, delta_size = ((weights * tensor).sum(-1, keepdim=True) for tensor in (d_weights, d_size))
-        d_score = 2**-24 * weights * ((size + 2) * (d_weights - delta).abs() + d_size + delta_size) * options.scale
+        d_score = 2**-24 * weights * (size * (d_weights - delta).abs() + d_size + delta_size) * options.scale
         d_keys, d_values = d_score.mT @ item.q.abs(), 2**-24 * (weights * size).mT @ gradient.q.abs()
         of_heads = (tensor.unflatten(0, (-1, group)).sum(1) for tensor in (d_keys, d_values))
         floors.append((_largest(d_score @ keys.abs()), *(_largest(tensor) for tensor in of_heads)))
