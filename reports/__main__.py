@@ -16,7 +16,8 @@ from perf.assess import load_assessment
 from perf.evidence import hardware_baseline_folder
 from perf.findings import Assessment
 from perf.model import Problem
-from perf.transformer.record import TransformerRun, read_runs
+from perf.transformer.record import read_runs
+from perf.transformer.results import TransformerRun
 from profiles.ncu.stored_report import (
     StoredReport,
     hardware_folder,

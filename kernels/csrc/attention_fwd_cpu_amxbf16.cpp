@@ -84,7 +84,8 @@ struct Block {
 
 class AmxArithmetic {
  public:
-  static void begin() {
+  // Returns the floating-point mode of the caller, for end().
+  static unsigned int begin() {
     alignas(64) Configuration configuration = {};
     configuration.palette = 1;
     for (int tile = 0; tile < 8; ++tile) {
@@ -95,10 +96,12 @@ class AmxArithmetic {
     _tile_loadconfig(&configuration);
     // Products of bf16 flush what is smaller than a normal number anyway; exponentials that do not
     // would cost a hundred cycles each.
-    _mm_setcsr(_mm_getcsr() | kFlushToZero);
+    const unsigned int mode = _mm_getcsr();
+    _mm_setcsr(mode | kFlushToZero);
+    return mode;
   }
-  static void end() {
-    _mm_setcsr(_mm_getcsr() & ~kFlushToZero);
+  static void end(unsigned int mode) {
+    _mm_setcsr(mode);
     _tile_release();
   }
 

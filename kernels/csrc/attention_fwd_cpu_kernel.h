@@ -35,8 +35,8 @@ constexpr int kHeadDimPadding = 32;  // K may be packed with zeros up to a multi
 template <class Simd>
 struct VectorArithmetic {
   // A call to begin precedes those of an item, and one to end follows them.
-  static void begin() {}
-  static void end() {}
+  static int begin() { return 0; }
+  static void end(int) {}
 
   template <class Element>
   static void pack(const Rows<Element>& k, const Rows<Element>& v, int head_dim,
@@ -136,7 +136,7 @@ class AttentionFwdItem {
       if (range.first < keys.first) keys.first = range.first;
       if (range.end > keys.end) keys.end = range.end;
     }
-    Arithmetic::begin();
+    const auto before = Arithmetic::begin();
     int64_t next = 0;
     for (int64_t key = next_visible(keys.first / kTileKeys * kTileKeys, keys.end); key < keys.end;
          key = next) {
@@ -146,7 +146,7 @@ class AttentionFwdItem {
         Arithmetic::attend(tiles_[t], key_tile_, head_dim_, scaling_, probabilities_);
       }
     }
-    Arithmetic::end();
+    Arithmetic::end(before);
     for (int t = 0; t < tile_count_; ++t) store_tile(t);
   }
 

@@ -20,6 +20,7 @@ constexpr int64_t kFlopSlicesPerThread = 16;
 
 const CeilingKernels& kernels_for(roofgate_isa isa, int32_t dtype) {
 #if defined(__x86_64__)
+  if (isa == ROOFGATE_ISA_AMX_BF16 && dtype == ROOFGATE_BF16) return kCeilingsAmxBf16;
   if (isa == ROOFGATE_ISA_AVX512_BF16 && dtype == ROOFGATE_BF16) return kCeilingsAvx512Bf16;
   if (isa >= ROOFGATE_ISA_AVX512) return kCeilingsAvx512;
   if (isa == ROOFGATE_ISA_AVX2) return kCeilingsAvx2;

@@ -1,5 +1,5 @@
-// Named wrappers around the PTX instructions that the kernels use. No other file contains inline
-// PTX.
+// Named wrappers around the PTX instructions that the kernels share. Files called *_ptx.cuh and
+// ptx_sm90.cuh hold those of one kernel; no other file contains inline PTX.
 //
 // An instruction with a memory or ordering effect is `asm volatile` with a memory clobber, so that
 // the compiler keeps it between the barriers around it. Arithmetic is plain `asm`: it may be moved

@@ -53,8 +53,8 @@ enum roofgate_tile {
 // on are invisible in the bits, so a tile that reaches past seqlen_k is never full. Queries from
 // seqlen_q on count as visible or not, as it suits.
 struct roofgate_mask_plan {
-  const int32_t* tiles;  // [batch, heads_q, tiles_q, tiles_k], enum roofgate_tile; null: no plan
-  int64_t tiles_stride[2];     // elements: batch, head; 0 where all share one plan
+  const int32_t* tiles;     // [batch, heads_q, tiles_q, tiles_k], enum roofgate_tile; null: no plan
+  int64_t tiles_stride[2];  // elements: batch, head; 0 where all share one plan
   const uint64_t* query_bits;  // [partial tiles, 64]: bit k of word q: query q sees key k
   const uint64_t* key_bits;    // [partial tiles, 64]: bit q of word k, the same transposed
   // Heaviest first, over all batches and heads together; a permutation. Pairs of tiles: entry p
@@ -99,8 +99,8 @@ struct roofgate_attention_problem {
   // -1 takes a bound away. A causal mask, aligned to the bottom right, is (-1, 0).
   int32_t window_left;
   int32_t window_right;
-  float scale;    // of the scores, before everything else
-  float softcap;  // above 0: scores become softcap * tanh(score / softcap), before ALiBi and mask
+  float scale;      // of the scores, before everything else
+  float softcap;    // above 0: scores become softcap * tanh(score / softcap), before ALiBi and mask
   int32_t threads;  // host kernels only
   int32_t isa;      // host kernels only: enum roofgate_isa
 };
@@ -130,7 +130,7 @@ struct roofgate_attention_bwd_params {
   int64_t dv_stride[3];
   void* workspace;          // aligned to 256 bytes, uninitialised; null asks for its size
   int64_t workspace_bytes;  // in, and out where workspace is null
-  int32_t deterministic;  // 1: equal calls give equal bits
+  int32_t deterministic;    // 1: equal calls give equal bits
 };
 
 // Copies `bytes` from src to dst: 2 * bytes of memory traffic.
@@ -164,7 +164,8 @@ ROOFGATE_EXPORT int roofgate_abi_version(void);
 // `stream` is a cudaStream_t on the GPU and ignored on the host.
 ROOFGATE_EXPORT int roofgate_attention_fwd(const struct roofgate_attention_fwd_params* params,
                                            void* stream);
-// With a null workspace it computes nothing and writes params->workspace_bytes, which is at least 1.
+// With a null workspace it computes nothing and writes params->workspace_bytes, which is at
+// least 1.
 ROOFGATE_EXPORT int roofgate_attention_bwd(struct roofgate_attention_bwd_params* params,
                                            void* stream);
 ROOFGATE_EXPORT int roofgate_ceiling_copy(const struct roofgate_ceiling_copy_params* params,

@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from kernels import reference
 from kernels.attention_params import AttentionOptions
 
-HALF_UNIT_IN_LAST_PLACE = {torch.bfloat16: 2**-9, torch.float16: 2**-12, torch.float32: 2**-24}
+HALF_UNIT_IN_LAST_PLACE = {torch.bfloat16: 2**-8, torch.float16: 2**-11, torch.float32: 2**-24}  # at most, relative
 POISON = 3e4  # finite in every dtype
 
 
@@ -77,7 +77,8 @@ def _torch_attend(item: reference.Item) -> torch.Tensor:
     mask = visible | ~sees_a_key
     if slopes is not None:
         distance = reference.distances(*visible.shape[-2:]).abs().to(q.device, torch.float32)
-        mask = torch.where(mask, -slopes.float()[:, None, None] * distance, -torch.inf)
+        bias = torch.where(mask, -slopes.float()[:, None, None] * distance, -torch.inf)
+        mask = bias.to(q.dtype) if q.is_cuda else bias  # on CUDA, SDPA takes no mask but one of the dtype of Q
     answer = scaled_dot_product_attention(
         q[None], k[None], v[None], attn_mask=mask[None], scale=options.scale, enable_gqa=True
     )[0]

@@ -76,7 +76,7 @@ def test_any_shape_and_stride_is_as_accurate_as_torch(data: st.DataObject) -> No
     isa = data.draw(st.sampled_from(INSTRUCTION_SETS))
     batch, heads_kv, group = (data.draw(st.integers(1, 3)) for _ in range(3))
     # Few outputs would make it a matter of luck whose greatest error is the greater.
-    seqlen_q, seqlen_k = data.draw(st.integers(16, 220)), data.draw(st.integers(1, 220))
+    seqlen_q, seqlen_k = data.draw(st.integers(1, 220)), data.draw(st.integers(1, 220))
     head_dim = 16 * data.draw(st.integers(1, 16))
     scale = data.draw(st.sampled_from([0.1, 1.0, 10.0]))
     tensors = random_inputs(dtype, batch, heads_kv * group, heads_kv, seqlen_q, seqlen_k, head_dim, scale)

@@ -28,7 +28,7 @@ from profiles.simulator.attention_case import EXAMPLE_CASE, parse_case
 from tests.captured_launches import build_launch, build_report
 
 CASE = parse_case(EXAMPLE_CASE)
-KERNEL = "void roofgate::attention_fwd_sm80<roofgate::AttentionForward<ptx::Bf16, 64, true>>(Params)"
+KERNEL = "void roofgate::attention_fwd_sm80<roofgate::AttentionForward<ptx::Bf16, 64, (MaskKind)1>>(Params)"
 
 
 @pytest.fixture

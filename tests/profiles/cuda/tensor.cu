@@ -9,7 +9,9 @@ namespace example {
 struct Bf16 {};
 struct Fp16 {};
 
-template <class Element, int head_dim, bool causal>
+enum class MaskKind : int { kFull, kWindow };
+
+template <class Element, int head_dim, MaskKind mask>
 struct Tile {};
 
 __device__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b) {
@@ -59,7 +61,7 @@ __global__ void __launch_bounds__(64) scale_kernel(float* values, float factor) 
 }  // namespace
 
 void launch(const float* source, float* destination) {
-  attention_fwd_sm80<Tile<Bf16, 64, true>><<<1, 128, 2048>>>(source, destination);
+  attention_fwd_sm80<Tile<Bf16, 64, MaskKind::kWindow>><<<1, 128, 2048>>>(source, destination);
   scale_kernel<<<1, 64>>>(destination, 2.0f);
 }
 
@@ -68,7 +70,7 @@ void launch(const float* source, float* destination) {
 #ifndef LOST_FACTS
 int roofgate_kernel_launch(int index, struct roofgate_kernel_launch_facts* facts) {
   const struct roofgate_kernel_launch_facts kernels[] = {
-      {"attention_fwd<bf16, 64, causal>", 128, 2048}, {"scale", 64, 0}};
+      {"attention_fwd<bf16, 64, window>", 128, 2048}, {"scale", 64, 0}};
   if (index >= 2) return 0;
   *facts = kernels[index];
   return 1;

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from profiles.ncu.exactness import classify
 from profiles.ncu.model import Counter, Launch
 
-KERNEL = "void roofgate::attention_fwd_sm90<roofgate::AttentionForward<roofgate::Bf16, 64, true>>(Params)"
+KERNEL = "void roofgate::attention_fwd_sm90<roofgate::AttentionForward<roofgate::Bf16, 64, (MaskKind)1>>(Params)"
 MULTIPROCESSORS = 132
 CLOCK_HZ = 1.5e9
 MEGA = 1e6
