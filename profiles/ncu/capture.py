@@ -55,6 +55,8 @@ PROBE_CASE = Case(
     mask=FULL,
 )
 
+# A backward pass is three kernels: delta, the gradients, and dQ out of its fp32 sums.
+_KERNELS_OF_A_CALL = {Operation.ATTENTION_FWD: 1, Operation.ATTENTION_BWD: 3}
 _GRACE_S = 10.0  # for Nsight Compute to put back what it changed, once asked to end
 _OUTPUT_BYTES = 1 << 18  # kept from the end of what a run wrote
 
@@ -171,7 +173,8 @@ def capture_collection(collection: Collection, *, site: CaptureSite, case: Case)
     (folder / f"{collection.name}.txt").write_text(outcome.output)
     report = _read(files.report, site.ncu) if outcome.exit_code == 0 else _not_read(files.report)
     named = tuple(name for name in collection.metrics if ":" not in name)  # groups come out under other names
-    failure = judge(outcome, report, Expectation(launches=site.launches, metrics=named))
+    launches = site.launches * _KERNELS_OF_A_CALL[case.operation]
+    failure = judge(outcome, report, Expectation(launches=launches, metrics=named))
     return CollectionResult(
         name=collection.name,
         report="" if failure else str(files.report),

@@ -106,7 +106,7 @@ def rounding_of_gradients(
             distance = reference.distances(*size.shape[-2:]).abs().to(size)
             size = size + item.slopes[:, None, None].to(size) * distance
         lse = reference.attend(item)[1]
-        size = size + torch.where(lse.isinf(), 0.0, lse.abs())[..., None] + 2
+        size = 2 * size + 3 * torch.where(lse.isinf(), 0.0, lse.abs())[..., None] + 2
         weights = reference.weights(item)
         d_weights, d_size = gradient.q @ values.mT, gradient.q.abs() @ values.abs().mT
         delta, delta_size = ((weights * tensor).sum(-1, keepdim=True) for tensor in (d_weights, d_size))

@@ -98,6 +98,18 @@ def test_the_workload_is_our_program_with_the_case(tmp_path: Path) -> None:
     assert call["argv"][-6:] == ["-m", "profiles.ncu.workload", "--case", CASE.name, "--launches", "2"]
 
 
+def test_a_backward_pass_is_three_launches_a_call(tmp_path: Path) -> None:
+    """A report that holds one for each call lacks two kernels."""
+    backward = parse_case("attention_bwd-bf16-1x2x256x64-causal")
+    site = site_of(tmp_path, FakeNcu(tmp_path / "bin", {"*": Play()}))
+
+    result = capture_collection(PROBE, site=site, case=backward)
+
+    assert result.failure is not None
+    assert result.failure.kind is FailureKind.WRONG_LAUNCHES
+    assert result.failure.cause == "the report holds 2 launches, expected 6"
+
+
 def test_the_report_of_an_earlier_run_does_not_count(tmp_path: Path) -> None:
     """A run that leaves none has none."""
     site = site_of(tmp_path, FakeNcu(tmp_path / "bin", {"*": Play()}))
