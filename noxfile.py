@@ -177,7 +177,8 @@ def simulate(session: nox.Session) -> None:
     """Run every CUDA kernel, every feature, on the simulator [-- pytest options]; no GPU needed."""
     _run(session, "-m", "kernels", "build")
     everything = ("-m", "simulated_all or not simulated_all")
-    folders = ("tests/kernels/test_attention_fwd_simulated.py", "tests/profiles/simulator")
+    folders = ("tests/kernels/test_attention_fwd_simulated.py", "tests/kernels/test_attention_bwd_simulated.py")
+    folders += ("tests/profiles/simulator",)
     _run(session, "-m", "pytest", *everything, *(session.posargs or folders))
 
 

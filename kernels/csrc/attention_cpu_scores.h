@@ -58,6 +58,8 @@ class ScoreChange {
     slope = Simd::fused(slope, square, Simd::broadcast(0x1.110726p-3f));
     slope = Simd::fused(slope, square, Simd::broadcast(-0x1.555532p-2f));
     const Vector small = Simd::fused(Simd::multiply(magnitude, square), slope, magnitude);
+    // Scores mostly stay far below the cap; the quotient costs more than all else here.
+    if (!Simd::any_greater(magnitude, Simd::broadcast(0.625f))) return Simd::with_sign(small, x);
     const Vector w =
         Simd::exp2(Simd::multiply(magnitude, Simd::broadcast(static_cast<float>(-2 * kLog2E))));
     const Vector large = Simd::divide(Simd::subtract(one, w), Simd::add(one, w));

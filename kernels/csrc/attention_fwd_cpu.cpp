@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include <algorithm>
 #include <new>
 
 #include "attention_fwd_cpu_items.h"
@@ -97,7 +98,9 @@ roofgate_status run(const roofgate_attention_fwd_params& params, const Attention
   try {
     const std::vector<AttentionFwdChunk> chunks = cut_into_chunks(kernel.rows_per_tile, &task);
     task.chunks = chunks.data();
-    const int64_t items = static_cast<int64_t>(chunks.size()) * params.problem.heads_kv;
+    task.chunk_count = static_cast<int64_t>(chunks.size());
+    task.heads_together = std::clamp(params.problem.threads, 1, params.problem.heads_kv);
+    const int64_t items = task.chunk_count * params.problem.heads_kv;
     return run_items(params.problem.threads, items, kernel.scratch_bytes(task), kernel.run_item,
                      &task);
   } catch (const std::bad_alloc&) {

@@ -14,6 +14,8 @@ struct AttentionFwdChunk {
   int64_t first_row;
 };
 
+constexpr int kMaxTilesPerItem = 24;  // query tiles, whatever the cache would hold
+
 // One call, cut into items that threads compute independently. An item is a chunk of rows of one KV
 // head. The query heads of a KV head form one matrix of rows, so that they share each tile of K and
 // V: row = position * group + query head within the group.
@@ -22,7 +24,12 @@ struct AttentionFwdTask {
   int32_t group;           // query heads per KV head
   int32_t tiles_per_item;  // query tiles that share each packed tile of K and V
   int32_t rows_per_item;
-  const AttentionFwdChunk* chunks;  // item i: KV head i % heads_kv of chunk i / heads_kv
+  const AttentionFwdChunk* chunks;
+  int64_t chunk_count;
+  // Items come by groups of so many KV heads (the last one may have fewer), by chunks within a
+  // group and by heads within a chunk: a thread that goes on with another chunk of a head finds its
+  // K and V in the cache.
+  int32_t heads_together;
 };
 
 // The kernel of one instruction set.

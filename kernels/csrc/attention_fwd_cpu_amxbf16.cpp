@@ -9,11 +9,14 @@
 //   tiles         40 loads of 8 cycles and 16 stores of 16, on ports of their own: 320 and 256
 //   exponentials  2048: 11.5 instructions for 16 of them, two a cycle: 736
 // So 736 if all overlapped, 1248 if products and softmax take turns, as they do. Measured on one
-// thread: 2250, of which the products 1050 (tile stores and O, which comes from the L2 cache, do
-// not hide behind them), the softmax 960, and packing 100 with 16 query tiles to an item. Running
+// thread: 2050, of which the products 1050 (tile stores and O, which comes from the L2 cache, do
+// not hide behind them), the softmax 960, and packing 40 with 24 query tiles to an item. Running
 // the products of the neighbouring query tiles between the steps of the softmax did not pay where
 // this was measured, with twice the buffers in the L1 cache: 15 % slower for head_dim 64, equal for
 // 128.
+//
+// A query tile itself costs as much as one and a half of these units, most of it waiting for its
+// rows of Q and O and for V; a window of few keys feels that.
 #if defined(__x86_64__)
 #include "attention_fwd_cpu_avx512bf16.h"
 #include "attention_fwd_cpu_kernel.h"
@@ -69,12 +72,13 @@ struct Block {
     _tile_stored(2, lower, kRowBytes);
     _tile_stored(3, lower + kTileRows, kRowBytes);
   }
-  static ROOFGATE_INLINE void multiply(const uint32_t* upper, const uint32_t* lower,
+  // `left_bytes` from a row of the left operand to the next.
+  static ROOFGATE_INLINE void multiply(const void* upper, const void* lower, int left_bytes,
                                        const uint32_t* right) {
     _tile_loadd(6, right, kRowBytes);
-    _tile_loadd(4, upper, kTileBytes);
+    _tile_loadd(4, upper, left_bytes);
     _tile_loadd(7, right + kTileRows, kRowBytes);
-    _tile_loadd(5, lower, kTileBytes);
+    _tile_loadd(5, lower, left_bytes);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
     _tile_dpbf16ps(2, 5, 6);
@@ -84,6 +88,8 @@ struct Block {
 
 class AmxArithmetic {
  public:
+  static constexpr bool kBeginsOutput = true;
+
   // Returns the floating-point mode of the caller, for end().
   static unsigned int begin() {
     alignas(64) Configuration configuration = {};
@@ -105,19 +111,21 @@ class AmxArithmetic {
     _tile_release();
   }
 
-  // K: [kTileKeys / 16][head_dim / 32][16 keys][32], V^T: [head_dim / 16][kTileKeys / 32][16][32
-  // keys].
+  // K: [kTileKeys][head_dim], V^T: [head_dim / 16][kTileKeys / 32][16][32 keys].
   template <class Element>
-  static void pack(const Rows<Element>& k, const Rows<Element>& v, int head_dim,
-                   const KeyTile& tile) {
+  static void pack(const Rows<Element>& k, const Rows<Element>& v, int head_dim, KeyTile& tile) {
     pack_keys(k, head_dim, tile);
-    const uint16_t* rows[kTileKeys];
-    for (int key = 0; key < kTileKeys; ++key) rows[key] = v[key];
-    for (int d = 0; d < head_dim; d += kGroupRows) {
-      for (int key = 0; key < kTileKeys; key += kTileElements) {
-        transpose_values(rows + key, d,
-                         value_tile(tile, d, key) + d % kTileRows * (kTileElements / 2));
-      }
+    if (v.count == kTileKeys) {
+      // Addresses that need no table are half the loads.
+      const uint16_t* const first = v.first;
+      const ptrdiff_t stride = v.stride;
+      pack_values([=](int key) __attribute__((always_inline)) { return first + key * stride; },
+                  head_dim, tile);
+    } else {
+      const uint16_t* rows[kTileKeys];
+      for (int key = 0; key < kTileKeys; ++key) rows[key] = v[key];
+      pack_values([&](int key) __attribute__((always_inline)) { return rows[key]; }, head_dim,
+                  tile);
     }
   }
 
@@ -130,10 +138,15 @@ class AmxArithmetic {
     alignas(64) float scores[kTileKeys * kRows];
     compute_scores(tile, key_tile, keys, head_dim, scores);
     for (int column = 0; column < kRows; column += Amx::kLanes) {
-      raise_reference(tile, column, keys, scaling, scores, head_dim);
+      if (keys.bits != nullptr) {
+        raise_reference<true>(tile, column, keys, scaling, scores, head_dim);
+      } else {
+        raise_reference<false>(tile, column, keys, scaling, scores, head_dim);
+      }
       compute_probabilities(tile, column, keys, scaling.scale_log2, scores, probabilities);
     }
     accumulate_output(tile, key_tile, keys, head_dim, probabilities);
+    tile.has_output = true;
   }
 
  private:
@@ -150,28 +163,45 @@ class AmxArithmetic {
 
   static constexpr int kGroupRows = 8;  // of V^T that are made at a time
 
+  // Rows that lie end to end are read where they are.
   template <class Element>
-  static void pack_keys(const Rows<Element>& k, int head_dim, const KeyTile& tile) {
-    const int steps = round_up(head_dim, kTileElements) / kTileElements;
-    for (int step = 0; step < steps; ++step) {
-      const int elements = head_dim - step * kTileElements;
-      const __mmask32 mask = elements >= kTileElements ? ~0u : (1u << elements) - 1;
+  static void pack_keys(const Rows<Element>& k, int head_dim, KeyTile& tile) {
+    const int padded = round_up(head_dim, kTileElements);
+    const bool is_aligned = reinterpret_cast<uintptr_t>(k.first) % kTileBytes == 0;
+    if (k.count == kTileKeys && k.stride == padded && is_aligned) {
+      tile.key_rows = k.first;
+      return;
+    }
+    uint16_t* const rows = reinterpret_cast<uint16_t*>(tile.k);
+    tile.key_rows = rows;
+    for (int d = 0; d < padded; d += kTileElements) {
+      const __mmask32 mask = head_dim - d >= kTileElements ? ~0u : (1u << (head_dim - d)) - 1;
       for (int key = 0; key < kTileKeys; ++key) {
-        uint32_t* const out = tile.k + (key / kTileRows * steps + step) * kTileUnits +
-                              key % kTileRows * (kTileElements / 2);
-        _mm512_storeu_si512(out, _mm512_maskz_loadu_epi16(mask, k[key] + step * kTileElements));
+        _mm512_storeu_si512(rows + key * padded + d, _mm512_maskz_loadu_epi16(mask, k[key] + d));
       }
     }
   }
 
-  // Columns [d, d + 8) of 32 rows of V as 8 rows of 32. Each 128-bit part p of a vector takes rows
-  // 8 p to 8 p + 7, so that three steps within the parts do it all.
-  static ROOFGATE_INLINE void transpose_values(const uint16_t* const* rows, int d, uint32_t* out) {
+  template <class RowAt>
+  static void pack_values(RowAt row_at, int head_dim, const KeyTile& tile) {
+    for (int key = 0; key < kTileKeys; key += kTileElements) {
+      for (int d = 0; d < head_dim; d += kGroupRows) {
+        transpose_values([&](int row)
+                             __attribute__((always_inline)) { return row_at(key + row) + d; },
+                         value_tile(tile, d, key) + d % kTileRows * (kTileElements / 2));
+      }
+    }
+  }
+
+  // 8 columns of 32 rows of V, which start at row_at(row), as 8 rows of 32. Each 128-bit part p of
+  // a vector takes rows 8 p to 8 p + 7, so that three steps within the parts do it all.
+  template <class RowAt>
+  static ROOFGATE_INLINE void transpose_values(RowAt row_at, uint32_t* out) {
     __m512i a[kGroupRows], b[kGroupRows];
     ROOFGATE_UNROLL
     for (int i = 0; i < kGroupRows; ++i) {
       const auto part = [&](int p) __attribute__((always_inline)) {
-        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[kGroupRows * p + i] + d));
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(row_at(kGroupRows * p + i)));
       };
       a[i] = _mm512_castsi128_si512(part(0));
       a[i] = _mm512_mask_broadcast_i32x4(a[i], 0x00F0, part(1));
@@ -203,40 +233,52 @@ class AmxArithmetic {
            (d / kTileRows * (kTileKeys / kTileElements) + key / kTileElements) * kTileUnits;
   }
 
-  // S^T of the selected keys, hidden ones at -inf.
+  // S^T of the selected keys.
   static void compute_scores(const QueryTile<Amx>& tile, const KeyTile& key_tile,
                              const KeySelection<Amx>& keys, int head_dim, float* scores) {
-    const int steps = round_up(head_dim, kTileElements) / kTileElements;
+    const int padded = round_up(head_dim, kTileElements);
     finish_stores();
     for (int key = keys.first; key < keys.end; key += 2 * kTileRows) {
-      const uint32_t* const upper = key_tile.k + key / kTileRows * steps * kTileUnits;
+      const uint16_t* const upper = key_tile.key_rows + key * padded;
       Block::clear();
-      for (int step = 0; step < steps; ++step) {
-        Block::multiply(upper + step * kTileUnits, upper + (steps + step) * kTileUnits,
-                        tile.q + step * kTileRows * kRows);
+      for (int d = 0; d < padded; d += kTileElements) {
+        Block::multiply(upper + d, upper + kTileRows * padded + d, padded * 2,
+                        tile.q + d / 2 * kRows);
       }
       Block::store(scores + key * kRows, scores + (key + kTileRows) * kRows);
     }
-    if (tile.change == nullptr && keys.bits == nullptr) return;
+    if (tile.change == nullptr) return;
     for (int key = keys.first; key < keys.end; key += Amx::kBlockRows) {
-      float* const block = scores + key * kRows;
-      if (tile.change != nullptr) change_scores<Amx, 2>(tile, key_tile.first_key + key, block);
-      if (keys.bits != nullptr) hide_keys<Amx, 2>(*keys.bits, key, block);
+      change_scores<Amx, 2>(tile, key_tile.first_key + key, scores + key * kRows);
     }
   }
 
-  // Before any exponential, so that none has to be repeated.
+  // Before any exponential, so that none has to be repeated. kHides: sets scores that the mask
+  // hides to -inf on the way.
+  template <bool kHides>
   static ROOFGATE_INLINE void raise_reference(QueryTile<Amx>& tile, int column,
                                               const KeySelection<Amx>& keys, const Scaling& scaling,
-                                              const float* scores, int head_dim) {
+                                              float* scores, int head_dim) {
     constexpr int kChains = 4;  // of maxima, since one alone would wait for itself
     __m512 highest[kChains];
     ROOFGATE_UNROLL
     for (int i = 0; i < kChains; ++i) highest[i] = Amx::broadcast(-__builtin_inff());
-    for (int key = keys.first; key < keys.end; key += kChains) {
-      ROOFGATE_UNROLL
-      for (int i = 0; i < kChains; ++i) {
-        highest[i] = Amx::maximum(highest[i], Amx::load(scores + (key + i) * kRows + column));
+    for (int first = keys.first; first < keys.end; first += kTileElements) {
+      __m512i words = _mm512_setzero_si512();  // the bit of the next key is the lowest
+      if (kHides) words = _mm512_loadu_si512(keys.bits->halves[first / kTileElements] + column);
+      for (int key = first; key < first + kTileElements; key += kChains) {
+        ROOFGATE_UNROLL
+        for (int i = 0; i < kChains; ++i) {
+          float* const place = scores + (key + i) * kRows + column;
+          __m512 score = Amx::load(place);
+          if (kHides) {
+            const __mmask16 visible = _mm512_test_epi32_mask(words, _mm512_set1_epi32(1 << i));
+            score = _mm512_mask_mov_ps(Amx::broadcast(-__builtin_inff()), visible, score);
+            Amx::store(place, score);
+          }
+          highest[i] = Amx::maximum(highest[i], score);
+        }
+        if (kHides) words = _mm512_srli_epi32(words, kChains);
       }
     }
     const __m512 maximum =
@@ -270,7 +312,8 @@ class AmxArithmetic {
     add_to_memory<Amx>(tile.rounded_sum + column, rounded_sum);
   }
 
-  // O^T += V^T P^T. Where head_dim is an odd number of tiles, the last one goes alone.
+  // O^T += V^T P^T, or O^T = V^T P^T the first time. Where head_dim is an odd number of tiles, the
+  // last one goes alone.
   static void accumulate_output(QueryTile<Amx>& tile, const KeyTile& key_tile,
                                 const KeySelection<Amx>& keys, int head_dim,
                                 const uint32_t* probabilities) {
@@ -279,17 +322,26 @@ class AmxArithmetic {
     for (; d + 2 * kTileRows <= head_dim; d += 2 * kTileRows) {
       float* const upper = tile.output + static_cast<ptrdiff_t>(d) * kRows;
       float* const lower = upper + kTileRows * kRows;
-      Block::load(upper, lower);
+      if (tile.has_output) {
+        Block::load(upper, lower);
+      } else {
+        Block::clear();
+      }
       for (int key = keys.first; key < keys.end; key += kTileElements) {
         Block::multiply(value_tile(key_tile, d, key), value_tile(key_tile, d + kTileRows, key),
-                        probabilities + key / 2 * kRows);
+                        kTileBytes, probabilities + key / 2 * kRows);
       }
       Block::store(upper, lower);
     }
     if (d == head_dim) return;
     float* const last = tile.output + static_cast<ptrdiff_t>(d) * kRows;
-    _tile_loadd(0, last, kRowBytes);
-    _tile_loadd(1, last + kTileRows, kRowBytes);
+    if (tile.has_output) {
+      _tile_loadd(0, last, kRowBytes);
+      _tile_loadd(1, last + kTileRows, kRowBytes);
+    } else {
+      _tile_zero(0);
+      _tile_zero(1);
+    }
     for (int key = keys.first; key < keys.end; key += kTileElements) {
       const uint32_t* const right = probabilities + key / 2 * kRows;
       _tile_loadd(4, value_tile(key_tile, d, key), kTileBytes);

@@ -15,6 +15,7 @@ struct Avx2 {
   using Operand = __m256;
   static constexpr int kLanes = 8;
   static constexpr int kTileVectors = 2;
+  static constexpr bool kHasLog = false;
   static constexpr int kBlockRows = 4;
   static constexpr int kElementsPerUnit = 1;
 

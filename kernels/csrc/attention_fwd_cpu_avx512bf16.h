@@ -33,13 +33,51 @@ struct Avx512Bf16 : Avx512Vectors {
     _mm512_storeu_si512(units, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
   }
 
-  // A row of fp32 rounded to nearest even bf16; `count` is a multiple of 16. What is smaller than a
-  // normal number becomes zero.
-  static ROOFGATE_INLINE void narrow(const float* from, uint16_t* to, int count) {
-    for (int i = 0; i < count; i += kLanes) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i),
-                          (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + i)));
-    }
+  // to[unit][lane] = units [first, first + 16) of rows[lane], as far as there are; zero for null
+  // rows.
+  static ROOFGATE_INLINE void transpose_rows(const uint16_t* const (&rows)[kLanes], int first,
+                                             int units, bool negate, uint32_t* to,
+                                             ptrdiff_t to_stride) {
+    const __mmask16 present = units - first >= kLanes ? 0xFFFF : (1 << (units - first)) - 1;
+    const __m512i signs = _mm512_set1_epi32(negate ? static_cast<int>(0x80008000) : 0);
+    const auto load = [&](int lane) __attribute__((always_inline)) {
+      const __mmask16 mask = rows[lane] == nullptr ? 0 : present;
+      return _mm512_xor_si512(signs, _mm512_maskz_loadu_epi32(mask, rows[lane] + 2 * first));
+    };
+    const auto store = [&](int unit, __m512i row) __attribute__((always_inline)) {
+      _mm512_storeu_si512(to + unit * to_stride, row);
+    };
+    transpose_with(load, store);
+  }
+
+  // Units [first, first + 16) of rows[lane], as far as there are, from columns of fp32 that lie
+  // `stride` apart, times the lane's factor. Null rows are skipped. Rounded before they are
+  // transposed, pairs of bf16 are half the work.
+  static ROOFGATE_INLINE void unpack_rows(const float* columns, ptrdiff_t stride, Vector factor,
+                                          int first, int units, uint16_t* const (&rows)[kLanes]) {
+    const int count = units - first >= kLanes ? kLanes : units - first;
+    const __mmask16 present = (1u << count) - 1;
+    const auto load = [&](int i) __attribute__((always_inline)) {
+      const float* const even = columns + (2 * first + 2 * (i < count ? i : 0)) * stride;
+      return _mm512_castps_si512(round_pair(multiply(Avx512Vectors::load(even), factor),
+                                            multiply(Avx512Vectors::load(even + stride), factor)));
+    };
+    const auto store = [&](int lane, __m512i row) __attribute__((always_inline)) {
+      if (rows[lane] == nullptr) return;
+      _mm512_mask_storeu_epi32(rows[lane] + 2 * first, present, row);
+    };
+    transpose_with(load, store);
+  }
+
+  // Units of two fp32 rounded to nearest even bf16, as vector of the same bits. What is smaller
+  // than a normal number becomes zero.
+  static ROOFGATE_INLINE Vector round_pair(Vector even, Vector odd) {
+    // Word i takes element i of both: 16 + i of the narrowed pair is the odd one.
+    const __m512i order = _mm512_set_epi32(
+        0x1F000F, 0x1E000E, 0x1D000D, 0x1C000C, 0x1B000B, 0x1A000A, 0x190009, 0x180008, 0x170007,
+        0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
+    return _mm512_castsi512_ps(
+        _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even)));
   }
 
   // Rounds two keys' probabilities to bf16, stores them as units and adds them to the sum. Integer

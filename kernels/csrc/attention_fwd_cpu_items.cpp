@@ -9,7 +9,6 @@ namespace {
 
 // Packing a tile of K and V costs as much as 5 query rows of arithmetic on it, so some hundred rows
 // hide it; but their packed Q and O have to stay in the L2 cache.
-constexpr int64_t kMaxTilesPerItem = 16;
 constexpr int64_t kItemBytes = 384 * 1024;
 // Enough items for the last ones to even out the finish of the threads.
 constexpr int32_t kItemsPerThread = 8;

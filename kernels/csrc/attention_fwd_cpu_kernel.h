@@ -30,17 +30,19 @@ namespace roofgate {
 namespace {
 
 constexpr int kHeadDimPadding = 32;  // K may be packed with zeros up to a multiple
+constexpr int kRowsPerVisit = 8;     // of Q, and of O, that are asked for meanwhile
 
 // How an item multiplies. Whatever else does, has the same four functions.
 template <class Simd>
 struct VectorArithmetic {
+  // Whether the first call to attend writes the output of a query tile instead of adding to it.
+  static constexpr bool kBeginsOutput = false;
   // A call to begin precedes those of an item, and one to end follows them.
   static int begin() { return 0; }
   static void end(int) {}
 
   template <class Element>
-  static void pack(const Rows<Element>& k, const Rows<Element>& v, int head_dim,
-                   const KeyTile& tile) {
+  static void pack(const Rows<Element>& k, const Rows<Element>& v, int head_dim, KeyTile& tile) {
     const int padded = round_up(k.count, kChunkSteps * Simd::kElementsPerUnit);
     pack_keys<Simd>(k, padded, head_dim, tile.k);
     pack_values<Simd>(v, padded, head_dim, tile.v);
@@ -118,9 +120,13 @@ class AttentionFwdItem {
   }
 
   void select(int64_t index) {
-    const AttentionFwdChunk& chunk = task_.chunks[index / problem_.heads_kv];
+    const int64_t group_items = int64_t{task_.heads_together} * task_.chunk_count;
+    const int64_t first_head = index / group_items * task_.heads_together;
+    const int64_t heads_left = problem_.heads_kv - first_head;
+    const int64_t heads = heads_left < task_.heads_together ? heads_left : task_.heads_together;
+    const AttentionFwdChunk& chunk = task_.chunks[index % group_items / heads];
     batch_ = chunk.batch;
-    head_kv_ = index % problem_.heads_kv;
+    head_kv_ = first_head + index % group_items % heads;
     sequence_ = sequence_at(problem_, batch_);
     first_row_ = chunk.first_row;
     const int64_t rows_left = int64_t{sequence_.queries} * task_.group - first_row_;
@@ -128,53 +134,91 @@ class AttentionFwdItem {
     tile_count_ = (rows_ + Tile::kRows - 1) / Tile::kRows;
   }
 
+  // The query tiles that need a key tile.
+  struct Visits {
+    int64_t key;
+    int count;
+    uint8_t tiles[kMaxTilesPerItem];
+  };
+
+  // Tiles of queries are loaded before their first key tile and stored after their last one, not
+  // all at once: so memory is waited for beside the arithmetic of others, and a window keeps few of
+  // them in the cache.
   void compute() {
     KeyRange keys = {INT64_MAX, 0};
     for (int t = 0; t < tile_count_; ++t) {
-      load_tile(t);
+      select_tile(t);
       const KeyRange range = tiles_[t].mask.keys();
       if (range.first < keys.first) keys.first = range.first;
       if (range.end > keys.end) keys.end = range.end;
     }
     const auto before = Arithmetic::begin();
-    int64_t next = 0;
-    for (int64_t key = next_visible(keys.first / kTileKeys * kTileKeys, keys.end); key < keys.end;
-         key = next) {
-      next = next_visible(key + kTileKeys, keys.end);
-      pack_key_tile(key, next, keys.end);
-      for (int t = 0; t < tile_count_; ++t) {
-        Arithmetic::attend(tiles_[t], key_tile_, head_dim_, scaling_, probabilities_);
-      }
+    Visits visits[2];
+    int current = 0;
+    find_visits(keys.first / kTileKeys * kTileKeys, keys.end, visits[current]);
+    for (; visits[current].key < keys.end; current = 1 - current) {
+      Visits& next = visits[1 - current];
+      find_visits(visits[current].key + kTileKeys, keys.end, next);
+      pack_key_tile(visits[current].key, keys.end);
+      visit_tiles(visits[current], next.key, keys.end);
+    }
+    for (int t = 0; t < tile_count_; ++t) {
+      if (!tiles_[t].is_stored) store_tile(t);
     }
     Arithmetic::end(before);
-    for (int t = 0; t < tile_count_; ++t) store_tile(t);
   }
 
   // The first key tile from `key` on that a query tile needs; `end` or more where there is none.
-  int64_t next_visible(int64_t key, int64_t end) const {
+  void find_visits(int64_t key, int64_t end, Visits& visits) const {
+    visits.count = 0;
     for (; key < end; key += kTileKeys) {
       for (int t = 0; t < tile_count_; ++t) {
-        if (tiles_[t].mask.sees(key)) return key;
+        if (tiles_[t].mask.sees(key)) visits.tiles[visits.count++] = static_cast<uint8_t>(t);
       }
+      if (visits.count > 0) break;
     }
-    return key;
+    visits.key = key;
+  }
+
+  // Asks for the keys from `next` on meanwhile, as many for each visit: all at once they would
+  // fill the line buffers of the L1 cache and block it.
+  void visit_tiles(const Visits& visits, int64_t next, int64_t end) {
+    const int64_t next_end = next + kTileKeys < end ? next + kTileKeys : end;
+    const int share = (kTileKeys + visits.count - 1) / visits.count;
+    for (int i = 0; i < visits.count; ++i) {
+      const int t = visits.tiles[i];
+      Tile& tile = tiles_[t];
+      if (!tile.is_loaded) load_tile(t);
+      const int64_t first = next + i * share;
+      const int64_t last = first + share < next_end ? first + share : next_end;
+      prefetch_keys(problem_.k, problem_.k_stride, first, last);
+      prefetch_keys(problem_.v, problem_.v_stride, first, last);
+      prefetch_rows(t, tile.prefetched_outputs, [this](Row row) { return output(row); });
+      prefetch_queries();
+      Arithmetic::attend(tile, key_tile_, head_dim_, scaling_, probabilities_);
+      if (tile.mask.keys().end <= next) store_tile(t);
+    }
   }
 
   Row row_at(const RowCursor& cursor) const {
     return {head_kv_ * task_.group + cursor.query_head_in_group(), cursor.position()};
   }
 
-  void load_tile(int t) {
+  int64_t first_row_of(int t) const { return first_row_ + int64_t{t} * Tile::kRows; }
+
+  // All of a query tile but its queries.
+  void select_tile(int t) {
     constexpr int kLanes = Simd::kLanes;
     Tile& tile = tiles_[t];
-    const int64_t first = first_row_ + int64_t{t} * Tile::kRows;
+    const int64_t first = first_row_of(t);
     const int rows_left = rows_ - t * Tile::kRows;
     tile.rows = rows_left < Tile::kRows ? rows_left : Tile::kRows;
     tile.vectors = (tile.rows + kLanes - 1) / kLanes;
     const size_t padded_units = round_up(head_dim_ / Simd::kElementsPerUnit, kLanes);
     tile.q = queries_ + t * padded_units * Tile::kRows;
     tile.output = outputs_ + size_t{1} * t * head_dim_ * Tile::kRows;
-    memset(tile.output, 0, sizeof(float) * head_dim_ * Tile::kRows);
+    tile.is_loaded = tile.has_output = tile.is_stored = false;
+    tile.prefetched_queries = tile.prefetched_outputs = 0;
     for (int row = 0; row < Tile::kRows; ++row) {
       tile.reference[row] = kNoReference;
       tile.offset[row] = kNoReference * scaling_.scale_log2;
@@ -184,6 +228,16 @@ class AttentionFwdItem {
     tile.mask.select(problem_, sequence_, batch_, head_kv_, first, tile.rows);
     tile.change = change_.is_needed() ? &change_ : nullptr;
     if (change_.has_slopes()) load_slopes(tile, first);
+  }
+
+  void load_tile(int t) {
+    constexpr int kLanes = Simd::kLanes;
+    Tile& tile = tiles_[t];
+    const int64_t first = first_row_of(t);
+    tile.is_loaded = true;
+    if constexpr (!Arithmetic::kBeginsOutput) {
+      memset(tile.output, 0, sizeof(float) * head_dim_ * Tile::kRows);
+    }
     const Storage* rows[kLanes];
     RowCursor cursor(first, task_.group);
     for (int column = 0; column < tile.vectors * kLanes; column += kLanes) {
@@ -206,21 +260,48 @@ class AttentionFwdItem {
     }
   }
 
-  // Packs keys [key, key + kTileKeys), as far as they come before `end`, and asks for those from
-  // `next` on.
-  void pack_key_tile(int64_t key, int64_t next, int64_t end) {
+  // Packs keys [key, key + kTileKeys), as far as they come before `end`.
+  void pack_key_tile(int64_t key, int64_t end) {
     key_tile_.first_key = key;
     Arithmetic::pack(rows_of(problem_.k, problem_.k_stride, key, end),
                      rows_of(problem_.v, problem_.v_stride, key, end), head_dim_, key_tile_);
-    prefetch_rows(rows_of(problem_.k, problem_.k_stride, next, end), head_dim_);
-    prefetch_rows(rows_of(problem_.v, problem_.v_stride, next, end), head_dim_);
+  }
+
+  // Rows [first, end) of K or V; none where end <= first.
+  void prefetch_keys(const void* tensor, const int64_t* stride, int64_t first, int64_t end) const {
+    const Storage* row = key_rows(tensor, stride, first);
+    for (; first < end; ++first, row += stride[2]) prefetch_row<Element>(row, head_dim_);
+  }
+
+  // Some of the queries that a later visit loads.
+  void prefetch_queries() {
+    while (next_to_load_ < tile_count_ && tiles_[next_to_load_].is_loaded) ++next_to_load_;
+    if (next_to_load_ == tile_count_) return;
+    prefetch_rows(next_to_load_, tiles_[next_to_load_].prefetched_queries,
+                  [this](Row row) { return query(row); });
+  }
+
+  // The next rows of a query tile after `prefetched`.
+  template <class Address>
+  void prefetch_rows(int t, int32_t& prefetched, Address address) const {
+    const int rows = smaller(tiles_[t].rows - prefetched, kRowsPerVisit);
+    if (rows <= 0) return;
+    RowCursor cursor(first_row_of(t) + prefetched, task_.group);
+    for (int row = 0; row < rows; ++row, cursor.advance()) {
+      prefetch_row<Element>(address(row_at(cursor)), head_dim_);
+    }
+    prefetched += rows;
+  }
+
+  const Storage* key_rows(const void* tensor, const int64_t* stride, int64_t key) const {
+    return static_cast<const Storage*>(tensor) + batch_offset(stride) + head_kv_ * stride[1] +
+           (sequence_.first_key + key) * stride[2];
   }
 
   // The rows of K or V in [key, end), as many as a tile takes.
   Rows<Element> rows_of(const void* tensor, const int64_t* stride, int64_t key, int64_t end) const {
-    return {static_cast<const Storage*>(tensor) + batch_offset(stride) + head_kv_ * stride[1] +
-                (sequence_.first_key + key) * stride[2],
-            stride[2], static_cast<int>(end - key < kTileKeys ? end - key : kTileKeys)};
+    return {key_rows(tensor, stride, key), stride[2],
+            static_cast<int>(end - key < kTileKeys ? end - key : kTileKeys)};
   }
 
   // Sequences that lie end to end are one batch.
@@ -232,12 +313,14 @@ class AttentionFwdItem {
   // stood in V.
   void store_tile(int t) {
     constexpr int kLanes = Simd::kLanes;
-    const Tile& tile = tiles_[t];
-    const int64_t first = first_row_ + int64_t{t} * Tile::kRows;
-    RowCursor cursor(first, task_.group);
+    Tile& tile = tiles_[t];
+    tile.is_stored = true;
+    RowCursor cursor(first_row_of(t), task_.group);
     for (int column = 0; column < tile.rows; column += kLanes) {
       Storage* rows[kLanes];
       alignas(64) float factors[kLanes];
+      alignas(64) float logarithms[kLanes];
+      store_logarithms<Simd>(tile.sum + column, logarithms);
       Simd::store(factors,
                   Simd::divide(Simd::broadcast(1.0f), Simd::load(tile.rounded_sum + column)));
       for (int lane = 0; lane < kLanes; ++lane, cursor.advance()) {
@@ -253,7 +336,7 @@ class AttentionFwdItem {
         }
         const double reference = tile.reference[row] * natural_scale();
         *lse(row_at(cursor)) =
-            sees_keys ? static_cast<float>(reference + logf(tile.sum[row])) : -HUGE_VALF;
+            sees_keys ? static_cast<float>(reference + logarithms[lane]) : -HUGE_VALF;
       }
       unpack_output<Simd, Element>(tile.output + column, factors, head_dim_, rows,
                                    reinterpret_cast<float*>(staging_));
@@ -294,6 +377,7 @@ class AttentionFwdItem {
   int64_t first_row_ = 0;
   int rows_ = 0;
   int tile_count_ = 0;
+  int next_to_load_ = 0;   // query tiles before it are loaded
   Tile* tiles_ = nullptr;  // [tiles_per_item]
   uint32_t* queries_ = nullptr;
   float* outputs_ = nullptr;

@@ -54,6 +54,11 @@ struct QueryTile {
   int32_t vectors;            // that hold rows in use
   uint32_t* q;                // [units of head_dim][kRows]
   float* output;              // [head_dim][kRows], not yet normalised
+  bool is_loaded;             // the queries
+  bool has_output;            // something has been added to it
+  bool is_stored;
+  int32_t prefetched_queries;  // rows of Q that have been asked for
+  int32_t prefetched_outputs;  // rows of O
 };
 
 // Keys on their way through the query tiles.
@@ -61,6 +66,7 @@ struct KeyTile {
   uint32_t* k;  // [units of head_dim / kChunkSteps][kTileKeys][kChunkSteps]
   uint32_t* v;  // [head_dim / kValueColumns][units of kTileKeys][kValueColumns]
   int64_t first_key;
+  const uint16_t* key_rows;  // AMX: [kTileKeys][head_dim rounded up], in `k` or in the tensor
 };
 
 // The keys of a tile that a query tile attends to: a multiple of a chunk of units.

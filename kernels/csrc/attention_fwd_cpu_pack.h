@@ -1,6 +1,7 @@
 // Moves rows of Q, K, V and O between the tensors and the packed tiles of attention_fwd_cpu_tile.h.
 #pragma once
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -54,14 +55,12 @@ struct Rows {
   }
 };
 
-// Asks for rows that are packed next, while the current ones are worked on: with few query rows the
-// call is bound by how early it asks.
+// Asks for a row of a tensor, while something else is worked on: with few query rows the call is
+// bound by how early it asks.
 template <class Element>
-void prefetch_rows(const Rows<Element>& rows, int head_dim) {
+ROOFGATE_INLINE void prefetch_row(const typename Element::Storage* row, int head_dim) {
   constexpr int kLineElements = 64 / sizeof(typename Element::Storage);
-  for (int row = 0; row < rows.count; ++row) {
-    for (int d = 0; d < head_dim; d += kLineElements) __builtin_prefetch(rows[row] + d, 0, 2);
-  }
+  for (int d = 0; d < head_dim; d += kLineElements) __builtin_prefetch(row + d, 0, 3);
 }
 
 // units[0, count) = a row of elements; `count` is a multiple of kChunkSteps.
@@ -117,6 +116,14 @@ void pack_queries(const typename Element::Storage* const (&rows)[Simd::kLanes], 
                   bool negate, uint32_t* packed, uint32_t* staging) {
   const int units = head_dim / Simd::kElementsPerUnit;
   const int padded_units = round_up(units, Simd::kLanes);
+  if constexpr (Simd::kElementsPerUnit == 2) {
+    for (int unit = 0; unit < units; unit += Simd::kLanes) {
+      Simd::transpose_rows(rows, unit, units, negate,
+                           packed + static_cast<ptrdiff_t>(unit) * QueryTile<Simd>::kRows,
+                           QueryTile<Simd>::kRows);
+    }
+    return;
+  }
   for (int lane = 0; lane < Simd::kLanes; ++lane) {
     uint32_t* const row = staging + lane * padded_units;
     if (rows[lane] == nullptr) {
@@ -126,8 +133,7 @@ void pack_queries(const typename Element::Storage* const (&rows)[Simd::kLanes], 
     for (int unit = units; unit < padded_units; ++unit) row[unit] = 0;
     copy_units<Simd, Element>(rows[lane], row, units);
     if (!negate) continue;
-    const uint32_t signs = Simd::kElementsPerUnit == 2 ? 0x80008000u : 0x80000000u;
-    for (int unit = 0; unit < units; ++unit) row[unit] ^= signs;
+    for (int unit = 0; unit < units; ++unit) row[unit] ^= 0x80000000u;
   }
   for (int unit = 0; unit < padded_units; unit += Simd::kLanes) {
     Simd::transpose(staging + unit, padded_units,
@@ -141,23 +147,37 @@ void pack_queries(const typename Element::Storage* const (&rows)[Simd::kLanes], 
 template <class Simd, class Element>
 void unpack_output(const float* output, const float* factors, int head_dim,
                    typename Element::Storage* const (&rows)[Simd::kLanes], float* staging) {
-  float* const block = staging + head_dim * Simd::kLanes;
+  constexpr int kLanes = Simd::kLanes;
+  constexpr int kRows = QueryTile<Simd>::kRows;
   const typename Simd::Vector factor = Simd::load(factors);
-  for (int d = 0; d < head_dim; d += Simd::kLanes) {
-    for (int i = 0; i < Simd::kLanes; ++i) {
-      const float* const column = output + static_cast<ptrdiff_t>(d + i) * QueryTile<Simd>::kRows;
-      Simd::store(block + i * Simd::kLanes, Simd::multiply(Simd::load(column), factor));
+  if constexpr (Simd::kElementsPerUnit == 2) {
+    for (int unit = 0; unit < head_dim / 2; unit += kLanes) {
+      Simd::unpack_rows(output, kRows, factor, unit, head_dim / 2, rows);
     }
-    Simd::transpose(block, Simd::kLanes, staging + d, head_dim);
+    return;
   }
-  for (int lane = 0; lane < Simd::kLanes; ++lane) {
+  float* const block = staging + head_dim * kLanes;
+  for (int d = 0; d < head_dim; d += kLanes) {
+    for (int i = 0; i < kLanes; ++i) {
+      const float* const column = output + static_cast<ptrdiff_t>(d + i) * kRows;
+      Simd::store(block + i * kLanes, Simd::multiply(Simd::load(column), factor));
+    }
+    Simd::transpose(block, kLanes, staging + d, head_dim);
+  }
+  for (int lane = 0; lane < kLanes; ++lane) {
     if (rows[lane] == nullptr) continue;
     const float* const row = staging + lane * head_dim;
-    if constexpr (Simd::kElementsPerUnit == 2) {
-      Simd::narrow(row, rows[lane], head_dim);
-    } else {
-      for (int d = 0; d < head_dim; ++d) rows[lane][d] = Element::narrow(row[d]);
-    }
+    for (int d = 0; d < head_dim; ++d) rows[lane][d] = Element::narrow(row[d]);
+  }
+}
+
+// Natural logarithms of a vector.
+template <class Simd>
+void store_logarithms(const float* from, float* to) {
+  if constexpr (Simd::kHasLog) {
+    Simd::store(to, Simd::log(Simd::load(from)));
+  } else {
+    for (int lane = 0; lane < Simd::kLanes; ++lane) to[lane] = logf(from[lane]);
   }
 }
 

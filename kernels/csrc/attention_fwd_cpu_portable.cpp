@@ -13,6 +13,7 @@ struct Portable {
   using Operand = Vector;
   static constexpr int kLanes = 4;
   static constexpr int kTileVectors = 2;
+  static constexpr bool kHasLog = false;
   static constexpr int kBlockRows = 4;
   static constexpr int kElementsPerUnit = 1;
 

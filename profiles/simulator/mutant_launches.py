@@ -114,7 +114,9 @@ def _cases(case: Case, instance: str, l2_bytes: int) -> Iterator[Case]:
             yield from _of_shapes(replace(case, varlen=True), _SEQUENCES)
         case "window":
             causal = replace(case, mask=parse_mask("causal"))
-            yield from _of_shapes(causal, (*_CAUSAL, _two_groups(case.head_dim, l2_bytes)))
+            yield from _of_shapes(causal, _CAUSAL)
+            if case.operation is Operation.ATTENTION_FWD:  # which takes as many heads together as L2 holds keys of
+                yield _shaped(causal, _two_groups(case.head_dim, l2_bytes))
             for mask in _WINDOWS:
                 yield from _of_shapes(replace(case, mask=parse_mask(mask)), _MASKED)
             yield from _of_shapes(replace(causal, varlen=True), _SEQUENCES)
