@@ -2,6 +2,6 @@
 
 In: YAML (targets, suites, thresholds), libraries built by :mod:`kernels`, captures made by :mod:`profiles`. Out: run
 files in pytest-benchmark's format, the baseline, and the gate's verdict. May import ``kernels``; ``profiles`` and
-``reports`` may import it. torch is imported by the measuring modules alone (``ceilings``, ``machine``, ``measure``,
-``peers``, ``plugin``, ``timer``), so comparing and gating run where torch is not installed.
+``reports`` may import it. torch is imported by the measuring modules alone
+(``tests/test_import_arrows.py`` lists them), so comparing and gating run where torch is not installed.
 """
