@@ -4,14 +4,13 @@
 
 #include <algorithm>
 
+#include "attention_cpu_problem.h"
 #include "cpu_isa.h"
 #include "cpu_thread_pool.h"
 
 namespace roofgate {
 namespace {
 
-constexpr int32_t kHeadDimGranule = 16;
-constexpr int32_t kMaxHeadDim = 256;
 constexpr int64_t kTile = ROOFGATE_PLAN_TILE;
 // Packing a query tile and adding its dQ cost as much as half a tile of keys, so an item wants many
 // keys; but their packed K and V, dK and dV have to stay in the L2 cache (2 MB where there are tile
@@ -24,31 +23,11 @@ constexpr int64_t kWorkspaceAlignment = 256;
 
 int64_t divide_up(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
-bool is_aligned(const void* pointer, size_t bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
-
 bool has_queries(const roofgate_attention_problem& p) {
   return p.batch > 0 && p.heads_q > 0 && p.seqlen_q > 0;
 }
 bool has_keys(const roofgate_attention_problem& p) {
   return p.batch > 0 && p.heads_kv > 0 && p.seqlen_k > 0;
-}
-
-roofgate_status check_shape(const roofgate_attention_problem& p) {
-  if (p.batch < 0 || p.heads_q < 0 || p.heads_kv < 0 || p.seqlen_q < 0 || p.seqlen_k < 0) {
-    return ROOFGATE_BAD_SHAPE;
-  }
-  if (p.heads_q > 0 && (p.heads_kv == 0 || p.heads_q % p.heads_kv != 0)) return ROOFGATE_BAD_SHAPE;
-  if ((p.cu_seqlens_q == nullptr) != (p.cu_seqlens_k == nullptr)) return ROOFGATE_BAD_SHAPE;
-  return ROOFGATE_OK;
-}
-
-roofgate_status check_mask(const roofgate_attention_problem& p) {
-  if (p.window_left < -1 || p.window_right < -1 || !(p.softcap >= 0)) return ROOFGATE_BAD_MASK;
-  if (p.plan.tiles == nullptr) return ROOFGATE_OK;
-  const bool has_window = p.window_left >= 0 || p.window_right >= 0;
-  return has_window || p.cu_seqlens_q ? ROOFGATE_BAD_MASK : ROOFGATE_OK;
 }
 
 // Pointers matter only where an element stands behind them.
@@ -70,15 +49,8 @@ roofgate_status check_pointers(const roofgate_attention_bwd_params& params) {
 }
 
 roofgate_status check(const roofgate_attention_bwd_params& params) {
-  const roofgate_attention_problem& p = params.problem;
-  if (p.dtype != ROOFGATE_BF16 && p.dtype != ROOFGATE_FP32) return ROOFGATE_UNSUPPORTED_DTYPE;
-  if (p.head_dim < kHeadDimGranule || p.head_dim > kMaxHeadDim ||
-      p.head_dim % kHeadDimGranule != 0) {
-    return ROOFGATE_UNSUPPORTED_HEAD_DIM;
-  }
-  if (const roofgate_status status = check_shape(p)) return status;
-  if (const roofgate_status status = check_mask(p)) return status;
-  return check_pointers(params);
+  const roofgate_status status = check_problem(params.problem);
+  return status == ROOFGATE_OK ? check_pointers(params) : status;
 }
 
 const AttentionBwdKernel& kernel_for(roofgate_isa isa, int32_t dtype) {

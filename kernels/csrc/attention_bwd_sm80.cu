@@ -184,13 +184,6 @@ AttentionBackwardArguments kernel_arguments(const roofgate_attention_bwd_params&
   return arguments;
 }
 
-MaskKind mask_kind(const roofgate_attention_problem& params) {
-  if (params.softcap > 0.0f || params.alibi_slopes != nullptr) return MaskKind::kAny;
-  if (params.plan.tiles != nullptr) return MaskKind::kPlan;
-  const bool is_full = params.window_left < 0 && params.window_right < 0;
-  return is_full ? MaskKind::kFull : MaskKind::kWindow;
-}
-
 int launch_main(const roofgate_attention_problem& params,
                 const AttentionBackwardArguments& arguments, int64_t blocks, cudaStream_t stream) {
   if (blocks == 0) return cudaSuccess;

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "attention_fwd_sm80_kernel.cuh"
+#include "attention_sm80_problem.h"
 #include "roofgate_abi.h"
 
 namespace roofgate {
@@ -16,14 +17,6 @@ namespace roofgate {
 int launch_attention_fwd_64(const roofgate_attention_fwd_params& params, cudaStream_t stream);
 int launch_attention_fwd_128(const roofgate_attention_fwd_params& params, cudaStream_t stream);
 int launch_attention_fwd_256(const roofgate_attention_fwd_params& params, cudaStream_t stream);
-
-// The kernel that a problem needs.
-inline MaskKind mask_kind(const roofgate_attention_problem& problem) {
-  if (problem.softcap > 0.0f || problem.alibi_slopes != nullptr) return MaskKind::kAny;
-  if (problem.plan.tiles != nullptr) return MaskKind::kPlan;
-  const bool window = problem.window_left >= 0 || problem.window_right >= 0;
-  return window ? MaskKind::kWindow : MaskKind::kFull;
-}
 
 // How many query heads work at a time. Where all blocks weigh the same, one head after another
 // keeps the fewest keys in L2. Else the blocks of a group are sorted from heavy to light, so groups

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "attention_mask.h"
 #include "roofgate_abi.h"
 
 namespace roofgate {
@@ -85,6 +86,14 @@ inline int validate_problem(const roofgate_attention_problem& problem) {
                        has_16_byte_rows_like_k(problem, problem.k, problem.k_stride) &&
                        has_16_byte_rows_like_k(problem, problem.v, problem.v_stride);
   return aligned ? ROOFGATE_OK : ROOFGATE_BAD_ALIGNMENT;
+}
+
+// The kernel that a problem needs.
+inline MaskKind mask_kind(const roofgate_attention_problem& problem) {
+  if (problem.softcap > 0.0f || problem.alibi_slopes != nullptr) return MaskKind::kAny;
+  if (problem.plan.tiles != nullptr) return MaskKind::kPlan;
+  const bool window = problem.window_left >= 0 || problem.window_right >= 0;
+  return window ? MaskKind::kWindow : MaskKind::kFull;
 }
 
 }  // namespace roofgate

@@ -318,7 +318,7 @@ BAD_CALLS: dict[str, tuple[str, Callable[[AttentionBwdParams], None]]] = {
     "negative length": ("bad shape", lambda params: setattr(params.problem, "seqlen_k", -1)),
     "null dQ": ("bad shape", lambda params: setattr(params, "dq", None)),
     "null LSE": ("bad shape", lambda params: setattr(params, "lse", None)),
-    "one of two offsets": ("bad shape", lambda params: setattr(params.problem, "cu_seqlens_q", params.lse)),
+    "one of two offsets": ("mask", lambda params: setattr(params.problem, "cu_seqlens_q", params.lse)),
     "odd address": ("alignment", lambda params: setattr(params, "dk", params.dk + 2)),
 }
 
@@ -334,7 +334,7 @@ def test_what_no_kernel_takes_is_refused_with_a_status(library: Library, fault: 
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("window_left", -2), ("softcap", -1.0), ("softcap", math.nan)], ids=lambda value: str(value)
+    ("field", "value"), [("window_left", -2), ("softcap", -1.0), ("softcap", math.nan), ("softcap", math.inf)], ids=lambda value: str(value)
 )
 def test_a_mask_that_means_nothing_is_refused(library: Library, field: str, value: float) -> None:
     """ROOFGATE_BAD_MASK, before anything is computed."""
@@ -343,6 +343,17 @@ def test_a_mask_that_means_nothing_is_refused(library: Library, field: str, valu
     with pytest.raises(KernelError) as refusal:
         library.attention_bwd(params)
     assert refusal.value.status == 10007
+
+
+@pytest.mark.parametrize("offsets", [(0, 9), (0, -1), (-1, 8)], ids=["too long", "decreasing", "negative"])
+def test_offsets_outside_of_the_tensors_are_refused(library: Library, offsets: tuple[int, int]) -> None:
+    """On the host the offsets are at hand, so the backward pass holds them to the sizes, as the forward does."""
+    params = small_call()
+    lengths = torch.tensor(offsets, dtype=torch.int32)
+    params.problem.cu_seqlens_q = params.problem.cu_seqlens_k = lengths.data_ptr()
+    params.problem.total_q = params.problem.seqlen_q
+    with pytest.raises(KernelError, match="bad shape"):
+        library.attention_bwd(params)
 
 
 def test_a_workspace_that_is_too_small_or_crooked_is_refused(library: Library) -> None:
