@@ -334,7 +334,9 @@ def test_what_no_kernel_takes_is_refused_with_a_status(library: Library, fault: 
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("window_left", -2), ("softcap", -1.0), ("softcap", math.nan), ("softcap", math.inf)], ids=lambda value: str(value)
+    ("field", "value"),
+    [("window_left", -2), ("softcap", -1.0), ("softcap", math.nan), ("softcap", math.inf)],
+    ids=lambda value: str(value),
 )
 def test_a_mask_that_means_nothing_is_refused(library: Library, field: str, value: float) -> None:
     """ROOFGATE_BAD_MASK, before anything is computed."""

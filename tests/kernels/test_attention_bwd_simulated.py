@@ -6,7 +6,7 @@ everywhere; ``simulated_all`` is the whole feature matrix on every architecture 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,12 +14,11 @@ import torch
 
 from kernels import masks, reference
 from kernels.attention_params import AttentionOptions, Gradients, backward_params
-from kernels.build import cuda_library_name, current_record
-from kernels.build_record import BuildRecord, BuildStatus
+from kernels.build_record import BuildRecord
 from kernels.interface import AttentionBwdParams, KernelError
-from kernels.workspace import Workspace
 from profiles.simulator.counters import SiteCounters
 from profiles.simulator.device_memory import DeviceMemory
+from profiles.simulator.device_tensors import place_options, place_tensor
 from profiles.simulator.run import LaunchResult, Options
 from profiles.simulator.simulated_library import SimulatedLibrary
 from tests.kernels.accuracy import POISON, assert_gradients_as_accurate_as_torch
@@ -43,16 +42,6 @@ CHECKED = Options(check_races=True)
 ARCHITECTURES = ["sm_80", "sm_86", "sm_89", "sm_90a"]
 
 
-@pytest.fixture(scope="session")
-def record() -> BuildRecord:
-    """The present build; skipped where there is no nvcc to build the CUDA libraries."""
-    present = current_record(Workspace())
-    library = present.library(cuda_library_name(ARCHITECTURES[0]))
-    if library.status is BuildStatus.NOT_RUN:
-        pytest.skip(library.reason)
-    return present
-
-
 @dataclass(frozen=True)
 class Answer:
     """What the kernels wrote over poison."""
@@ -66,42 +55,6 @@ class Answer:
     def main_launch(self) -> LaunchResult:
         """Delta, main and dQ kernel are launched in this order."""
         return self.library.outcome.launches[1]
-
-
-def on_device(memory: DeviceMemory, tensor: torch.Tensor, name: str) -> torch.Tensor:
-    """A tensor of the same values and strides in device memory."""
-    strides = tensor.stride()
-    order = sorted(range(tensor.dim()), key=lambda dim: -strides[dim])
-    stored = tensor.permute(order).contiguous()
-    bits = stored.view(torch.int16) if stored.itemsize == 2 else stored
-    placed = torch.from_numpy(memory.place(bits.numpy(), name=name).array)
-    return placed.view(tensor.dtype).permute([order.index(dim) for dim in range(tensor.dim())])
-
-
-def options_on_device(memory: DeviceMemory, options: AttentionOptions) -> AttentionOptions:
-    """The same options, with all that the kernels read in device memory."""
-
-    def placed(tensor: torch.Tensor, name: str) -> torch.Tensor:
-        return on_device(memory, tensor, name) if tensor.numel() else tensor
-
-    plan = options.plan
-    if plan is not None:
-        plan = replace(
-            plan,
-            tiles=placed(plan.tiles, "tiles"),
-            query_bits=placed(plan.query_bits, "query_bits"),
-            key_bits=placed(plan.key_bits, "key_bits"),
-            query_order=placed(plan.query_order, "query_order"),
-            key_order=placed(plan.key_order, "key_order"),
-        )
-    slopes_of_heads = options.alibi_slopes
-    if slopes_of_heads is not None:
-        slopes_of_heads = on_device(memory, slopes_of_heads, "slopes")
-    of_queries, of_keys = (
-        None if one is None else replace(one, offsets=on_device(memory, one.offsets, "cu_seqlens"))
-        for one in (options.sequences_q, options.sequences_k)
-    )
-    return replace(options, plan=plan, alibi_slopes=slopes_of_heads, sequences_q=of_queries, sequences_k=of_keys)
 
 
 def launch(library: SimulatedLibrary, params: AttentionBwdParams, missing_bytes: int = 0) -> None:
@@ -126,16 +79,16 @@ def simulate(
     o, lse = reference.attention(problem.q, problem.k, problem.v, problem.options)
     with DeviceMemory() as memory:
         library = SimulatedLibrary(architecture, memory, options, record)
-        q, k, v = (on_device(memory, getattr(problem, name), name) for name in ("q", "k", "v"))
+        q, k, v = (place_tensor(memory, getattr(problem, name), name) for name in ("q", "k", "v"))
         gradients = Gradients(
-            o=on_device(memory, torch.empty_like(problem.q).copy_(o), "o"),
-            d_o=on_device(memory, problem.d_o, "d_o"),
-            lse=on_device(memory, lse.float(), "lse"),
-            dq=on_device(memory, torch.full_like(problem.q, POISON), "dq"),
-            dk=on_device(memory, torch.full_like(problem.k, POISON), "dk"),
-            dv=on_device(memory, torch.full_like(problem.v, POISON), "dv"),
+            o=place_tensor(memory, torch.empty_like(problem.q).copy_(o), "o"),
+            d_o=place_tensor(memory, problem.d_o, "d_o"),
+            lse=place_tensor(memory, lse.float(), "lse"),
+            dq=place_tensor(memory, torch.full_like(problem.q, POISON), "dq"),
+            dk=place_tensor(memory, torch.full_like(problem.k, POISON), "dk"),
+            dv=place_tensor(memory, torch.full_like(problem.v, POISON), "dv"),
         )
-        placed = options_on_device(memory, problem.options)
+        placed = place_options(memory, problem.options)
         params = backward_params(q, k, v, gradients, placed, deterministic=deterministic)
         launch(library, params, missing_bytes)
         return Answer(gradients.dq.clone(), gradients.dk.clone(), gradients.dv.clone(), library)
@@ -271,9 +224,9 @@ def test_a_mask_that_hides_everything_gives_zeros(record: BuildRecord) -> None:
 def test_misaligned_rows_are_refused(record: BuildRecord) -> None:
     """The kernels copy 16 bytes at a time; the host code says so before any launch."""
     with DeviceMemory() as memory:
-        flat = on_device(memory, torch.zeros(8 * 64 + 1, dtype=BF16), "flat")
+        flat = place_tensor(memory, torch.zeros(8 * 64 + 1, dtype=BF16), "flat")
         shifted = flat[1:].view(1, 1, 8, 64)
-        lse = on_device(memory, torch.zeros(1, 1, 8), "lse")
+        lse = place_tensor(memory, torch.zeros(1, 1, 8), "lse")
         library = SimulatedLibrary("sm_80", memory, CHECKED, record)
         gradients = Gradients(o=shifted, d_o=shifted, lse=lse, dq=shifted, dk=shifted, dv=shifted)
         params = backward_params(shifted, shifted, shifted, gradients, scaled(64), deterministic=False)

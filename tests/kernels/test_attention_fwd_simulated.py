@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from kernels.attention_params import AttentionOptions, Sequences, forward_params, launch_forward
-from kernels.build import cuda_library_name, current_record
-from kernels.build_record import BuildRecord, BuildStatus
+from kernels.attention_params import AttentionOptions, forward_params, launch_forward
+from kernels.build_record import BuildRecord
 from kernels.interface import AttentionFwdParams, KernelError
-from kernels.masks import MaskPlan, from_tensor
-from kernels.workspace import Workspace
+from kernels.masks import from_tensor
 from profiles.simulator.device_memory import DeviceMemory
+from profiles.simulator.device_tensors import place_options, place_tensor
 from profiles.simulator.run import LaunchResult, Options
 from profiles.simulator.simulated_library import SimulatedLibrary
 from tests.kernels.accuracy import POISON, assert_forward_as_accurate_as_torch, random_inputs
@@ -32,16 +31,6 @@ DTYPES = pytest.mark.parametrize("dtype", [BF16, FP16], ids=str)
 HEAD_DIMS = pytest.mark.parametrize("head_dim", [64, 128, 256])
 
 
-@pytest.fixture(scope="session")
-def record() -> BuildRecord:
-    """The present build; skipped where there is no nvcc to build the CUDA libraries."""
-    present = current_record(Workspace())
-    library = present.library(cuda_library_name(ARCHITECTURES[0]))
-    if library.status is BuildStatus.NOT_RUN:
-        pytest.skip(library.reason)
-    return present
-
-
 @dataclass(frozen=True)
 class Answer:
     """What the kernel wrote over poison."""
@@ -50,37 +39,6 @@ class Answer:
     lse: torch.Tensor
     launches: tuple[LaunchResult, ...]
     findings: tuple[object, ...]
-
-
-def on_device(memory: DeviceMemory, tensor: torch.Tensor, name: str) -> torch.Tensor:
-    """A tensor of the same values and strides in device memory."""
-    order = sorted(range(tensor.dim()), key=lambda dim: -tensor.stride(dim))
-    stored = tensor.permute(order).contiguous()
-    bits = stored.view(torch.int16) if stored.itemsize == 2 else stored
-    placed = torch.from_numpy(memory.place(bits.numpy(), name=name).array)
-    return placed.view(tensor.dtype).permute([order.index(dim) for dim in range(tensor.dim())])
-
-
-def options_on_device(memory: DeviceMemory, options: AttentionOptions) -> AttentionOptions:
-    """The same options with their tensors in device memory."""
-
-    def sequences(here: Sequences | None, name: str) -> Sequences | None:
-        return here and replace(here, offsets=on_device(memory, here.offsets, name))
-
-    plan, slopes = options.plan, options.alibi_slopes
-    return replace(
-        options,
-        alibi_slopes=slopes if slopes is None else on_device(memory, slopes, "alibi_slopes"),
-        plan=plan and plan_on_device(memory, plan),
-        sequences_q=sequences(options.sequences_q, "cu_seqlens_q"),
-        sequences_k=sequences(options.sequences_k, "cu_seqlens_k"),
-    )
-
-
-def plan_on_device(memory: DeviceMemory, plan: MaskPlan) -> MaskPlan:
-    """The same plan in device memory."""
-    names = ("tiles", "query_bits", "key_bits", "query_order", "key_order")
-    return replace(plan, **{name: on_device(memory, getattr(plan, name), name) for name in names})
 
 
 def simulate(
@@ -93,12 +51,12 @@ def simulate(
 ) -> Answer:
     """Run the kernel over poison."""
     with DeviceMemory() as memory:
-        q, k, v = (on_device(memory, tensor, name) for tensor, name in zip(tensors, "qkv", strict=True))
-        o = on_device(memory, torch.full_like(tensors[0], POISON), "o")
+        q, k, v = (place_tensor(memory, tensor, name) for tensor, name in zip(tensors, "qkv", strict=True))
+        o = place_tensor(memory, torch.full_like(tensors[0], POISON), "o")
         lse_shape = q.shape[:3] if q.dim() == 4 else (q.shape[1], q.shape[0])
-        lse = on_device(memory, torch.full(lse_shape, POISON), "lse")
+        lse = place_tensor(memory, torch.full(lse_shape, POISON), "lse")
         library = SimulatedLibrary(architecture, memory, simulation, record)
-        params = forward_params(q, k, v, o, lse, options_on_device(memory, options))
+        params = forward_params(q, k, v, o, lse, place_options(memory, options))
         launch_forward(library, params, q.device)
     return Answer(o, lse, library.outcome.launches, library.outcome.findings)
 
@@ -262,9 +220,9 @@ def test_without_any_key_everything_is_zero(record: BuildRecord) -> None:
 def test_misaligned_rows_are_refused(record: BuildRecord) -> None:
     """The kernel copies 16 bytes at a time; the host code says so before any launch."""
     with DeviceMemory() as memory:
-        flat = on_device(memory, torch.zeros(8 * 64 + 1, dtype=BF16), "flat")
+        flat = place_tensor(memory, torch.zeros(8 * 64 + 1, dtype=BF16), "flat")
         shifted = flat[1:].view(1, 1, 8, 64)
-        lse = on_device(memory, torch.zeros(1, 1, 8), "lse")
+        lse = place_tensor(memory, torch.zeros(1, 1, 8), "lse")
         library = SimulatedLibrary("sm_80", memory, CHECKED, record)
         with pytest.raises(KernelError, match="16 bytes"):
             launch_forward(library, forward_params(shifted, shifted, shifted, shifted, lse, FULL), flat.device)
@@ -292,12 +250,12 @@ def test_problems_that_no_kernel_takes_are_refused(
 ) -> None:
     """By the host code, before any launch, in words."""
     with DeviceMemory() as memory:
-        q, k, v = (on_device(memory, tensor, name) for tensor, name in zip(_small(), "qkv", strict=True))
-        lse = on_device(memory, torch.zeros(1, 2, 8), "lse")
-        plan = plan_on_device(memory, from_tensor(torch.ones(8, 8, dtype=torch.bool)))
-        options = replace(FULL, plan=plan) if "plan_and" in changes else FULL
+        q, k, v = (place_tensor(memory, tensor, name) for tensor, name in zip(_small(), "qkv", strict=True))
+        lse = place_tensor(memory, torch.zeros(1, 2, 8), "lse")
+        planned = place_options(memory, replace(FULL, plan=from_tensor(torch.ones(8, 8, dtype=torch.bool))))
+        options = planned if "plan_and" in changes else FULL
         params = forward_params(q, k, v, q, lse, options)
-        _change(params, changes, address=plan.tiles.data_ptr())
+        _change(params, changes, address=q.data_ptr())
         library = SimulatedLibrary("sm_80", memory, CHECKED, record)
         with pytest.raises(KernelError, match=message):
             launch_forward(library, params, q.device)
