@@ -92,7 +92,7 @@ def measured(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Checko
     simulator = "out/simulator/objects"
     if (ROOT / simulator).exists():  # spares compiling it once more
         shutil.copytree(ROOT / simulator, checkout.root / simulator)
-    for package, *arguments in [("kernels", "build"), ("perf", *ONE_CASE), ("profiles", "static")]:
+    for package, *arguments in [("kernels", "build"), ("perf", *ONE_CASE), ("profiles", "capture")]:
         # On a machine with a GPU Nsight Compute would take minutes, and has tests of its own.
         result = checkout.run(package, *arguments, env={**os.environ, "ROOFGATE_NCU": "no-such-program"})
         assert result.returncode == 0, result.stdout + result.stderr
